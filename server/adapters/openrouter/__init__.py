@@ -1,0 +1,1 @@
+"""OpenRouter behind the upstream port: SSE decoder, classification, keys, models."""

@@ -1,0 +1,1 @@
+"""PostgreSQL behind the conversation store: one query per file, row level security per transaction."""

@@ -1,0 +1,1 @@
+"""Redis (or Valkey) behind the broker, generation store, lease and presence ports: one script per verb."""

@@ -1,0 +1,1 @@
+"""The assessment flow: a finished assessment becomes a conversation that knows it."""
