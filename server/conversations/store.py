@@ -194,11 +194,6 @@ class EndRecord:
     finished_at: datetime
     free_model: bool
 
-    """A page of rows and whether there are more in the direction asked."""
-
-    rows: tuple[Row, ...]
-    has_more: bool
-
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
@@ -336,9 +331,9 @@ class ConversationStore(Protocol):
         cost: Decimal,
         served_model: str | None,
     ) -> dict[str, Any] | None:
-        """Write the bill of one attempt; the generation's new sum as the wire's `usage`, or `None` if unknown.
+        """Write the bill of one attempt; the generation's new sum as the wire's `usage`.
 
-        Also writes the outbox row that tells `usage.settled`.
+        `None` if unknown. Also writes the outbox row that tells `usage.settled`.
         """
         ...
 
