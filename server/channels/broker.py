@@ -95,11 +95,17 @@ class EventArrived:
 
 @dataclass(slots=True)
 class TextArrived:
-    """Text was appended: `text` stands at `at`, the text is `length` long after it (code points)."""
+    """Text was appended: `text` stands at `at`, the text is `length` long after it (code points).
+
+    `previous` is the attempt that had last changed the text before this append: equal to `attempt`
+    except for an attempt's first append. So a reader that missed one append, even a whole attempt's,
+    sees it: its own attempt is not `previous`.
+    """
 
     user: str
     generation: str
     attempt: int
+    previous: int
     at: int
     length: int
     text: str
