@@ -8,7 +8,7 @@ included.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -39,6 +39,20 @@ Stage = Literal[
     "assessment_submitted", "analysis_started", "analysis_complete", "chatbot_ready", "analysis_failed"
 ]
 
+# What a client may send is held to these when it is decoded; the JSON Schema shows them too.
+CommandId = Annotated[str, msgspec.Meta(max_length=64)]
+Uuid = Annotated[
+    str,
+    msgspec.Meta(
+        # msgspec searches with Python's `$`, which also matches before a last newline: hence max_length
+        pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+        max_length=36,
+        description="A UUID; the server answers in lower case.",
+    ),
+]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""A number JavaScript can hold exactly."""
+
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a frame."""
@@ -59,22 +73,22 @@ def type_of(frame: Frame | type[Frame]) -> str:
 class Command(Frame, kw_only=True, frozen=True):
     """A client frame. `id` comes back as `re` in the answer."""
 
-    id: str | None = None
+    id: CommandId | None = None
 
 
 class TextCursor(Body, kw_only=True, frozen=True):
     """How much of a generation's text the client holds, and whose."""
 
-    attempt: int
-    at: int
+    attempt: Count
+    at: Count
 
 
 class ResumePoint(Body, kw_only=True, frozen=True):
     """Where a client was."""
 
-    session: str | None = None
+    session: Uuid | None = None
     position: str | None = None
-    texts: dict[str, TextCursor] | None = None
+    texts: dict[Uuid, TextCursor] | None = None
 
 
 class ClientInfo(Body, kw_only=True, frozen=True):
@@ -102,9 +116,9 @@ class MessageSend(Command, tag="message.send", kw_only=True, frozen=True):
     """A user's message; acked when it is durable."""
 
     content: str
-    client_message_id: str
-    conversation: str | None = None
-    parent_message_id: str | None = None
+    client_message_id: Uuid
+    conversation: Uuid | None = None
+    parent_message_id: Uuid | None = None
     content_type: ContentType = "text"
     model: str | None = None
     fallback: Fallback = "continue"
@@ -113,20 +127,20 @@ class MessageSend(Command, tag="message.send", kw_only=True, frozen=True):
 class MessageRegenerate(Command, tag="message.regenerate", kw_only=True, frozen=True):
     """Answer again: `message` is an assistant message, or a user message."""
 
-    message: str
-    client_message_id: str
+    message: Uuid
+    client_message_id: Uuid
 
 
 class GenerationStop(Command, tag="generation.stop", kw_only=True, frozen=True):
     """End a generation; what was shown is what is kept."""
 
-    generation: str
+    generation: Uuid
 
 
 class Sync(Command, tag="sync", kw_only=True, frozen=True):
     """For a client that sees a hole: states and texts again."""
 
-    texts: dict[str, TextCursor] | None = None
+    texts: dict[Uuid, TextCursor] | None = None
 
 
 class Ping(Command, tag="ping", kw_only=True, frozen=True):
