@@ -71,6 +71,7 @@ class AttemptNote:
     failure: str | None = None
     prompt_tokens_estimate: int = 0
     completion_chars: int = 0  # all text received, shown or not
+    finish: str | None = None  # the upstream's finish reason; with `to` = length the answer is whole
 
 
 # --- facts of the house --------------------------------------------------------------------
@@ -78,7 +79,12 @@ class AttemptNote:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """A session asked the generation to stop."""
+    """A session asked the generation to stop.
+
+    `unannounced`: the store refused the last `Announce` because of it, so that attempt never was.
+    """
+
+    unannounced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,39 @@ class PromptFailed:
     code: ErrorCode
 
 
-Fact = UpstreamFact | StopRequested | TakenOver | HandOver | Tick | PromptFailed
+@dataclass(frozen=True, slots=True)
+class PromptPending:
+    """The prompt cannot be built yet (its store is away): the first-token clock does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBuilt:
+    """The prompt is built and the call begins now; `tokens` estimates its length.
+
+    Optional: without it the first-token clock runs from `OpenUpstream`.
+    """
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAway:
+    """The shared store was away for so long; no clock counts that time."""
+
+    seconds: float
+
+
+Fact = (
+    UpstreamFact
+    | StopRequested
+    | TakenOver
+    | HandOver
+    | Tick
+    | PromptFailed
+    | PromptPending
+    | PromptBuilt
+    | StoreAway
+)
 
 
 # --- effects -------------------------------------------------------------------------------
