@@ -7,7 +7,6 @@ from hypothesis import given
 from server.conversations import tokens
 from server.conversations.tokens import Calibration
 
-
 ENGLISH = (
     "I have just finished my assessment and I'm not sure which career fits me. My scores say that I am "
     "investigative and realistic, but I enjoy drawing, too."
