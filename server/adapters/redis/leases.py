@@ -1,0 +1,43 @@
+"""Leases in Redis: one sorted set by deadline, by the server's clock."""
+
+from __future__ import annotations
+
+from server.adapters.redis import keys
+from server.adapters.redis.scripts import Scripts
+
+
+class RedisLeaseStore:
+    """`server.generations.store.LeaseStore` on Redis. A member is `"<user> <generation>"`."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def hold(self, leases: list[tuple[str, str]], *, seconds: float) -> None:
+        """Take or renew leases. With 0 seconds they are given up to whoever sweeps first, who is woken."""
+        if not leases:
+            return
+        members = [_member(*lease) for lease in leases]
+        await self._scripts.call("hold_leases", [keys.LEASES], [max(0, round(seconds * 1000)), *members])
+        if seconds <= 0:
+            await self._scripts.command("PUBLISH", keys.WAKE, b"")
+
+    async def drop(self, user: str, generation: str) -> None:
+        """Give a lease up."""
+        await self._scripts.command("ZREM", keys.LEASES, _member(user, generation))
+
+    async def expired(self, *, limit: int) -> list[tuple[str, str]]:
+        """Leases whose time is over, oldest first."""
+        members = await self._scripts.call("expired_leases", [keys.LEASES], [limit])
+        pairs = (member.decode().split(" ", 1) for member in members)
+        return [(user, generation) for user, generation in pairs]
+
+    async def claim(self, user: str, generation: str, *, seconds: float) -> bool:
+        """Take an expired lease."""
+        reply = await self._scripts.call(
+            "claim_lease", [keys.LEASES], [_member(user, generation), round(seconds * 1000)]
+        )
+        return bool(reply)
+
+
+def _member(user: str, generation: str) -> str:
+    return f"{user} {generation}"

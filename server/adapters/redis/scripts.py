@@ -1,0 +1,157 @@
+"""The Lua scripts: loaded from `scripts/`, called by name.
+
+A first line `-- uses: a b` puts `scripts/lib/a.lua` and `b.lua` before a script. Before all of it stand the
+few constants that the configuration decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import exceptions as away
+from redis.asyncio import Redis, RedisCluster
+
+from server.adapters.redis.connection import CALL_SECONDS
+from server.channels.broker import BrokerUnavailable
+
+_FOLDER = Path(__file__).parent / "scripts"
+_AWAY = (
+    away.ConnectionError,
+    away.TimeoutError,
+    away.AuthenticationError,
+    away.BusyLoadingError,
+    away.ClusterDownError,
+    away.MasterDownError,
+    away.OutOfMemoryError,
+    away.ReadOnlyError,
+    away.TryAgainError,
+    OSError,  # TimeoutError too
+)
+
+_CALLS_AT_ONCE = 500
+
+Word = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class LogWindow:
+    """What is kept: events by count, size (bytes) and age (seconds); a finished text's life (seconds)."""
+
+    events: int = 1000
+    size_bytes: int = 4 * 1024 * 1024
+    seconds: float = 24 * 3600.0
+    text_seconds: float = 600.0
+    record_seconds: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and the digest the server knows it by."""
+
+    source: str
+    sha: str
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Every way in which the store can be away, as `BrokerUnavailable`."""
+    try:
+        yield
+    except _AWAY as error:
+        raise BrokerUnavailable(type(error).__name__) from error
+
+
+def load(window: LogWindow, *, sharded: bool) -> dict[str, Script]:
+    """All scripts, by name."""
+    constants = {
+        "PUBLISH": "'SPUBLISH'" if sharded else "'PUBLISH'",
+        "LOG_EVENTS": window.events,
+        "LOG_BYTES": window.size_bytes,
+        "LOG_MS": round(window.seconds * 1000),
+        "TEXT_MS": round(window.text_seconds * 1000),
+        "RECORD_MS": round(window.record_seconds * 1000),
+    }
+    prelude = "".join(f"local {name} = {value}\n" for name, value in constants.items())
+    scripts = {}
+    for path in sorted(_FOLDER.glob("*.lua")):
+        body = path.read_text(encoding="utf-8")
+        first = body.partition("\n")[0]
+        used = first.removeprefix("-- uses:").split() if first.startswith("-- uses:") else []
+        library = "".join((_FOLDER / "lib" / f"{name}.lua").read_text(encoding="utf-8") for name in used)
+        source = prelude + library + body
+        sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        scripts[path.stem] = Script(source, sha)
+    return scripts
+
+
+class Scripts:
+    """Calls scripts by name, by digest where the server knows it, else by source."""
+
+    def __init__(self, client: Redis | RedisCluster, window: LogWindow, *, sharded: bool) -> None:
+        self.client: Any = client  # the library's types say Awaitable or value for every command
+        self._sharded = sharded
+        self._scripts = load(window, sharded=sharded)
+
+    def named(self, name: str) -> Script:
+        """A script, for those who send it themselves."""
+        return self._scripts[name]
+
+    async def call(self, name: str, keys: Sequence[str], args: Sequence[Word]) -> Any:
+        """Run a script and give its reply.
+
+        Raises:
+            BrokerUnavailable
+        """
+        script = self._scripts[name]
+        with unavailable():
+            async with asyncio.timeout(CALL_SECONDS):
+                try:
+                    return await self.client.evalsha(script.sha, len(keys), *keys, *args)
+                except away.NoScriptError:
+                    return await self.client.eval(script.source, len(keys), *keys, *args)
+
+    async def call_many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
+        """Run a script many times in few round trips; the replies in order.
+
+        Raises:
+            BrokerUnavailable
+        """
+        if self._sharded:
+            return list(await asyncio.gather(*(self.call(name, keys, args) for keys, args in calls)))
+        script = self._scripts[name]
+        replies: list[Any] = []
+        for start in range(0, len(calls), _CALLS_AT_ONCE):
+            some = calls[start : start + _CALLS_AT_ONCE]
+            with unavailable():
+                async with asyncio.timeout(CALL_SECONDS):
+                    try:
+                        replies += await self._pipeline(script, some)
+                    except away.NoScriptError:
+                        await self.client.script_load(script.source)
+                        replies += await self._pipeline(script, some)
+        return replies
+
+    async def _pipeline(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]
+    ) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipeline.evalsha(script.sha, len(keys), *keys, *args)
+        replies: list[Any] = await pipeline.execute()
+        return replies
+
+    async def command(self, *words: Word) -> Any:
+        """Run one plain command.
+
+        Raises:
+            BrokerUnavailable
+        """
+        with unavailable():
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self.client.execute_command(*words)

@@ -1,0 +1,7 @@
+-- Everything held of a generation.
+-- KEYS generation, text   Returns {fields, text}, nil where there is none.
+local fields = redis.call('HGETALL', KEYS[1])
+if #fields == 0 then
+  return false
+end
+return {fields, redis.call('GET', KEYS[2]) or ''}
