@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 from protocol.codec import FrameError, decode_command
@@ -33,6 +34,7 @@ _FRAME_BURST = 40.0
 _BAD_FRAMES = 10
 _BAD_FRAMES_SECONDS = 60.0
 _ANNOUNCE_SECONDS = 60.0
+_LAST_SECOND = 253402300799.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +205,9 @@ class SessionMachine:
     def _close(self, code: CloseCode) -> list[Action]:
         self.state = State.CLOSED
         return [Close(code)]
+
+
+def token_time(expires_at: float) -> str:
+    """A token's end as clients read it: ISO 8601 UTC with milliseconds; the last second of 9999 for none."""
+    when = datetime.fromtimestamp(min(expires_at, _LAST_SECOND), UTC)
+    return when.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -31,10 +31,11 @@ class Pump:
         broker: Broker,
         *,
         wall_ms: Callable[[], int],
+        on_revoked: Callable[[], None],
         only: TurnFilter | None = None,
     ) -> None:
         self.cursors = Cursors("", 0, only=only)
-        self.was_revoked = asyncio.Event()
+        self._on_revoked = on_revoked
         self._user = user
         self._outlet = outlet
         self._broker = broker
@@ -68,7 +69,7 @@ class Pump:
 
     def revoked(self) -> None:
         """The user's tokens are void."""
-        self.was_revoked.set()
+        self._on_revoked()
 
     # --- what the session calls ---------------------------------------------------------------
 

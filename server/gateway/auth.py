@@ -1,0 +1,97 @@
+"""Who is asking: bearer tokens (REST contract, "Who is asking").
+
+HS256 is pinned; `exp` is required and `nbf` honoured with 10 s of leeway; `iss` and `aud` are checked when
+present; the user id comes from `id`, else `userId`, else `sub`, and must be a UUID.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import jwt
+
+from server.conversations.principal import BadToken, ExpiredToken, Principal
+
+ISSUER = "atma-auth-service"
+AUDIENCE = "atma-services"
+_LEEWAY_SECONDS = 10
+_MAX_TOKEN_CHARS = 8192
+
+
+def canonical_uuid(text: object) -> str | None:
+    """A UUID in canonical form, or `None` where it is not one."""
+    if not isinstance(text, str) or len(text) != 36:  # noqa: PLR2004 - 8-4-4-4-12
+        return None
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
+
+
+class Authenticator:
+    """Verifies tokens against one secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def verify(self, token: str) -> Principal:
+        """The principal a token speaks for.
+
+        Raises:
+            ExpiredToken, BadToken
+        """
+        if len(token) > _MAX_TOKEN_CHARS:
+            raise BadToken
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                leeway=_LEEWAY_SECONDS,
+                options={
+                    "require": ["exp"],
+                    "verify_aud": False,
+                    "verify_iss": False,
+                    "verify_sub": False,
+                    # a clock slightly ahead must not refuse a fresh token
+                    "verify_iat": False,
+                },
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise ExpiredToken from error
+        except (jwt.InvalidTokenError, ValueError, TypeError) as error:
+            raise BadToken from error
+        return _principal(claims)
+
+
+def mint(secret: str, user: str, *, now: float, seconds: float, tier: str = "free") -> str:
+    """A token as the auth service would issue it; for development and tests."""
+    claims = {
+        "id": user,
+        "sub": user,
+        "tier": tier,
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "iat": int(now),
+        "exp": int(now + seconds),
+    }
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    user = canonical_uuid(next((claims[name] for name in ("id", "userId", "sub") if claims.get(name)), None))
+    if user is None:
+        raise BadToken
+    if "iss" in claims and claims["iss"] != ISSUER:
+        raise BadToken
+    audience = claims.get("aud")
+    if audience is not None and AUDIENCE not in (audience if isinstance(audience, list) else [audience]):
+        raise BadToken
+    issued = claims.get("iat")
+    return Principal(
+        user=user,
+        tier="premium" if claims.get("tier") == "premium" else "free",
+        expires_at=float(claims["exp"]),
+        issued_at=float(issued) if isinstance(issued, int | float) else None,
+    )

@@ -1,0 +1,65 @@
+"""What the doors share: the rooms below, who may come in, the limits of a request."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from server.conversations.store import ConversationStore
+from server.generations.runner import Generations
+from server.generations.store import GenerationStore
+from server.session.desk import Desk
+
+
+class Tickets(Protocol):
+    """Single-use tickets that stand in for a token where a browser cannot send one."""
+
+    async def issue(self, payload: bytes, seconds: float) -> str:
+        """A ticket that redeems to `payload`, once, within `seconds`."""
+        ...
+
+    async def redeem(self, ticket: str) -> bytes | None:
+        """What was issued, or `None`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """Bounds of the doors; seconds and bytes."""
+
+    rest_wait_seconds: float = 50.0
+    ticket_seconds: float = 30.0
+    max_body_bytes: int = 256 * 1024
+    slow_reader_seconds: float = 30.0
+    sse_ping_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Probes by dependency name; a probe returns whether it is healthy, `None` when not configured."""
+
+    probes: dict[str, Callable[[], Awaitable[bool | None]]]
+    full: dict[str, Callable[[], Awaitable[bool | None]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Everything a door needs. `ready` says why the node takes no sessions, or `None`."""
+
+    desk: Desk
+    store: ConversationStore
+    generations: Generations
+    generation_store: GenerationStore
+    tickets: Tickets
+    limits: DoorLimits
+    origins: frozenset[str]
+    proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    internal_key: str
+    health: Health
+    ready: Callable[[], str | None]
+    kick_outbox: Callable[[], None]
+    version: str
+    estimate_ms: Callable[[str], int]
+    demo_token: Callable[[], dict[str, Any]] | None = None

@@ -1,0 +1,72 @@
+"""From a sealed record to the end everybody sees: commit, conclude, let the lease go.
+
+The record is decided; this only carries it out, and any node may. Each step is idempotent, so a death
+between two of them is completed by whoever sweeps the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from protocol.codec import encode
+from server.channels.broker import BrokerUnavailable
+from server.generations.house import House
+from server.generations.order import EndUnavailable
+from server.generations.sealed import SealedEnd
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+
+async def complete(house: House, end: SealedEnd) -> None:
+    """Commit the end and publish it; returns when both are done.
+
+    A commit that takes longer than `commit_seconds` does not hold the end back: it is published with
+    `persisted: false` and committed as soon as the database is there.
+    """
+    commit = asyncio.create_task(_commit(house, end), name=f"commit {end.generation}")
+    try:
+        await asyncio.wait({commit}, timeout=house.limits.commit_seconds)
+        persisted = commit.done() and commit.result()
+        await _conclude(house, end, persisted=persisted)
+        if not commit.done():
+            log.warning("end published before it is durable", extra={"generation": end.generation})
+            await commit
+        if not persisted:
+            await _again(lambda: house.store.mark_persisted(end.user, end.generation))
+        await _again(lambda: house.leases.drop(end.user, end.generation))
+    finally:
+        commit.cancel()
+
+
+async def _commit(house: House, end: SealedEnd) -> bool:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return await house.ends.write(end)
+        except EndUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+async def _conclude(house: House, end: SealedEnd, *, persisted: bool) -> None:
+    event = encode(msgspec.structs.replace(end.finished, persisted=persisted))
+    await _again(lambda: house.store.conclude(end.user, end.generation, event=event, persisted=persisted))
+
+
+async def _again(call: Callable[[], Awaitable[object]]) -> None:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            await call()
+        except BrokerUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            return

@@ -1,0 +1,520 @@
+"""One generation's driver: brings facts to its machine and carries out the effects, in order.
+
+Facts come from the upstream's reader and from the node (stop, ticks, hand-over) and are given to the machine
+at once; effects queue up and are carried out by one task, so text is written before a switch that follows
+it, and the end comes last. Text that waits for the store is merged: the next write takes all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import TypeVar
+
+from protocol.codec import encode
+from protocol.codes import ErrorCode
+from protocol.frames import Delta, GenerationStarted, GenerationSwitched, Interim
+from server.channels.broker import BrokerUnavailable
+from server.generations import continuation, interim
+from server.generations.attempts import encode_note
+from server.generations.effects import (
+    Announce,
+    AppendText,
+    CloseUpstream,
+    CoolDown,
+    Effect,
+    End,
+    Fact,
+    KeepNote,
+    OpenUpstream,
+    PromptFailed,
+    ShowInterim,
+    ShowReasoning,
+    StopRequested,
+    TakenOver,
+    Tick,
+    Yield,
+)
+from server.generations.ending import complete
+from server.generations.house import House
+from server.generations.machine import Machine
+from server.generations.order import (
+    EndUnavailable,
+    GenerationOrder,
+    Prompt,
+    PromptFor,
+    PromptImpossible,
+    encode_plan,
+)
+from server.generations.record import build_end
+from server.generations.sealed import SealedEnd, decode_end, encode_end
+from server.generations.store import Fenced, GenerationRecord, GenerationStart, Gone, Sealed, StopAsked
+from server.generations.upstream import Failed, FailureKind, UpstreamRequest
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BACKLOG_CHARS = 64 * 1024
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+class Run:
+    """A generation on this node. `resumed` is what a successor found in the store."""
+
+    def __init__(
+        self,
+        order: GenerationOrder,
+        machine: Machine,
+        house: House,
+        *,
+        resumed: GenerationRecord | None = None,
+    ) -> None:
+        self.order = order
+        self.machine = machine
+        self.over = False
+        self._house = house
+        self._resumed = resumed
+        self._attempt = resumed.attempt if resumed else 1  # what the store knows
+        self._started_at = house.now() - (_elapsed_seconds(resumed, house) if resumed else 0.0)
+        self._started_ms = resumed.started_ms if resumed else house.wall_ms()
+        self._answered_at = self._started_at
+        self._effects: deque[Effect] = deque()
+        self._work = asyncio.Event()
+        self._call = 0  # bumped when a call is opened or closed: facts of an older one are void
+        self._reader: asyncio.Task[None] | None = None
+        self._backlog = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._prompt: PromptFor | None = order.prompt
+        self._stopping = False
+        self._estimate = resumed.estimated_response_ms if resumed else house.estimate_ms(machine.model)
+
+    # --- facts ------------------------------------------------------------------------------
+
+    def feed(self, fact: Fact) -> None:
+        """Tell the machine something."""
+        if not self.over:
+            self._take(self.machine.receive(fact, self._house.now()))
+
+    def tick(self, now: float) -> None:
+        """Tell the machine that its deadline has passed, if it has."""
+        deadline = self.machine.next_deadline
+        if deadline is not None and now >= deadline:
+            self.feed(Tick())
+
+    def stop(self) -> None:
+        """Somebody asked for a stop; asking twice is asking once."""
+        if not self._stopping:
+            self._stopping = True
+            self.feed(StopRequested())
+
+    def _take(self, effects: list[Effect]) -> None:
+        if not effects:
+            return
+        for effect in effects:
+            if isinstance(effect, AppendText):
+                self._backlog += len(effect.text)
+                if self._backlog > _BACKLOG_CHARS:
+                    self._room.clear()
+            elif isinstance(effect, OpenUpstream | CloseUpstream):
+                self._call += 1
+        self._effects.extend(effects)
+        self._work.set()
+
+    # --- the driver -------------------------------------------------------------------------
+
+    async def go(self) -> None:
+        """Drive the generation to its end, or until another owner has it. Never raises but on cancellation."""
+        try:
+            await self._drive()
+        except Exception:
+            # an answer must end, also when this house is at fault
+            log.exception("generation failed", extra={"generation": self.order.generation})
+            with suppress(Exception):
+                await self._end(End("failed", None, ErrorCode.INTERNAL, self.machine.notes))
+        finally:
+            self.over = True
+            await self._close_upstream()
+
+    async def _drive(self) -> None:
+        if self._resumed is None and not await self._start():
+            return
+        self._take(self.machine.begin(self._house.now()))
+        while not self.over:
+            if not self._effects:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            await self._carry_out(self._effects.popleft())
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case AppendText():
+                await self._append(effect)
+            case OpenUpstream():
+                await self._open(effect)
+            case CloseUpstream():
+                await self._close_upstream()
+            case Announce():
+                await self._announce(effect)
+            case ShowInterim():
+                await self._show_interim(effect)
+            case ShowReasoning():
+                await self._show_reasoning(effect)
+            case KeepNote():
+                note = effect.note
+                with suppress(Gone, Fenced, Sealed):
+                    await self._again(
+                        lambda: self._house.store.note(
+                            self.order.user, self.order.generation, note.attempt, encode_note(note)
+                        )
+                    )
+            case CoolDown():
+                self._cool(effect)
+            case End():
+                await self._end(effect)
+            case Yield():
+                self.over = True
+
+    # --- the store --------------------------------------------------------------------------
+
+    async def _start(self) -> bool:
+        order, house = self.order, self._house
+        model = self.machine.model
+        started = GenerationStarted(
+            generation=order.generation,
+            conversation=order.conversation,
+            message=order.message,
+            reply_to=order.reply_to,
+            model=model,
+            attempt=1,
+            estimated_response_ms=self._estimate,
+            is_free_model=model in order.plan.free,
+        )
+        start = GenerationStart(
+            user=order.user,
+            generation=order.generation,
+            conversation=order.conversation,
+            message=order.message,
+            reply_to=order.reply_to,
+            model=model,
+            is_free_model=model in order.plan.free,
+            estimated_response_ms=self._estimate,
+            owner=house.owner,
+            plan=encode_plan(order.plan),
+            events=(*order.events, ("generation.started", encode(started))),
+            deadline_ms=int(house.limits.generation_seconds * 1000),
+        )
+        lease = [(order.user, order.generation)]
+        await self._again(lambda: house.leases.hold(lease, seconds=house.limits.lease_seconds))
+        answer = await self._again(lambda: house.store.start(start))
+        self._started_ms = answer.started_ms
+        if not answer.fresh and answer.owner != house.owner:
+            log.info("generation has another owner", extra={"generation": order.generation})
+            return False
+        return True
+
+    async def _append(self, effect: AppendText) -> None:
+        text = self._merged(effect)
+        order, store = self.order, self._house.store
+        try:
+            appended = await self._again(
+                lambda: store.append(order.user, order.generation, effect.attempt, effect.at, text)
+            )
+        except Fenced as fence:
+            self._lost(fence)
+            return
+        except Sealed:
+            self.feed(TakenOver())
+            return
+        except Gone as gone:
+            if await self._restore(gone, effect, text):
+                self._written(len(text))
+            return
+        self._written(len(text))
+        if appended.stop:
+            self.stop()
+
+    def _merged(self, effect: AppendText) -> str:
+        queue = self._effects
+        if not queue or not isinstance(queue[0], AppendText):
+            return effect.text
+        pieces, end = [effect.text], effect.at + len(effect.text)
+        while queue:
+            following = queue[0]
+            if (
+                not isinstance(following, AppendText)
+                or following.attempt != effect.attempt
+                or following.at != end
+            ):
+                break
+            queue.popleft()
+            pieces.append(following.text)
+            end += len(following.text)
+        return "".join(pieces)
+
+    def _written(self, chars: int) -> None:
+        self._backlog -= chars
+        if self._backlog <= _BACKLOG_CHARS // 2:
+            self._room.set()
+
+    async def _announce(self, effect: Announce) -> None:
+        order = self.order
+        event = encode(
+            GenerationSwitched(
+                generation=order.generation,
+                attempt=effect.attempt,
+                from_model=effect.from_model,
+                to_model=effect.to_model,
+                cause=effect.cause,
+                mode=effect.mode,
+                keep=effect.keep,
+            )
+        )
+        self._house.observe("switch", {"cause": effect.cause, "mode": effect.mode}, 1.0)
+        try:
+            await self._again(
+                lambda: self._house.store.switch(
+                    order.user,
+                    order.generation,
+                    expected=effect.attempt - 1,
+                    owner=self._house.owner,
+                    model=effect.to_model,
+                    is_free_model=effect.to_model in order.plan.free,
+                    event=event,
+                    lost_node=effect.lost_node,
+                )
+            )
+        except StopAsked:
+            self.stop()
+            return
+        except Fenced as fence:
+            # one's own success whose reply was lost
+            if not (fence.owner == self._house.owner and fence.attempt == effect.attempt):
+                self._lost(fence)
+                return
+        except Sealed:
+            self.feed(TakenOver())
+            return
+        except Gone as gone:
+            if await self._restore(gone, None, ""):
+                await self._announce(effect)
+            return
+        self._attempt = effect.attempt
+
+    def _lost(self, fence: Fenced) -> None:
+        log.info(
+            "generation was taken over",
+            extra={"generation": self.order.generation, "owner": fence.owner, "attempt": fence.attempt},
+        )
+        self.feed(TakenOver())
+
+    async def _restore(self, gone: Gone, effect: AppendText | None, text: str) -> bool:
+        """Write the state again from memory, if this owner may; text in flight is written with it."""
+        house, order = self._house, self.order
+        now = house.now()
+        if house.watch.gap_since(self._answered_at, now) > house.limits.lease_seconds:
+            self.feed(TakenOver())
+            return False
+        shown = self.machine.text[: effect.at] + text if effect else self.machine.text
+        begins = self.machine.begins
+        record = GenerationRecord(
+            user=order.user,
+            generation=order.generation,
+            conversation=order.conversation,
+            message=order.message,
+            reply_to=order.reply_to,
+            model=self.machine.model,
+            is_free_model=self.machine.model in order.plan.free,
+            estimated_response_ms=self._estimate,
+            owner=house.owner,
+            attempt=self._attempt,
+            status="running",
+            stop=self._stopping,
+            plan=encode_plan(order.plan),
+            notes=tuple(encode_note(note) for note in self.machine.notes),
+            record=b"",
+            persisted=False,
+            started_ms=self._started_ms,
+            deadline_ms=int(house.limits.generation_seconds * 1000),
+            text_attempt=max((attempt for attempt, _ in begins), default=0),
+            begins=begins,
+            length=len(shown),
+            text=shown,
+            losses=0,
+        )
+        log.warning(
+            "store lost a generation, writing it again",
+            extra={"generation": order.generation, "held": gone.length, "length": len(shown)},
+        )
+        await self._again(
+            lambda: house.leases.hold([(order.user, order.generation)], seconds=house.limits.lease_seconds)
+        )
+        if await self._again(lambda: house.store.restore(record)):
+            return True
+        self.feed(TakenOver())
+        return False
+
+    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask the store until it answers: every verb is idempotent, and the answer is owed."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                answer = await call()
+            except BrokerUnavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                self._answered_at = self._house.now()
+                return answer
+
+    # --- the model --------------------------------------------------------------------------
+
+    async def _open(self, effect: OpenUpstream) -> None:
+        call = self._call
+        if any(isinstance(later, End | Yield | CloseUpstream) for later in self._effects):
+            return
+        prompt = await self._prompt_for(effect.model)
+        if prompt is None or call != self._call:
+            return
+        messages = continuation.messages(prompt.messages, effect.partial, effect.continuation)
+        request = UpstreamRequest(
+            model=effect.model,
+            messages=messages,
+            max_tokens=effect.max_tokens,
+            temperature=self.order.plan.temperature,
+            user=self.order.user,
+            session=self.order.conversation,
+            request_id=self.order.request_id,
+            connect_seconds=self._house.limits.connect_seconds,
+        )
+        self._reader = asyncio.create_task(self._read(request, call), name=f"read {self.order.generation}")
+
+    async def _prompt_for(self, model: str) -> Prompt | None:
+        pause = _FIRST_PAUSE
+        while not self.over:
+            try:
+                if self._prompt is None:
+                    self._prompt = await self._house.prompts.load(
+                        self.order.user, self.order.conversation, self.order.reply_to
+                    )
+                return self._prompt(model)
+            except PromptImpossible as impossible:
+                self.feed(PromptFailed(impossible.code))
+                return None
+            except EndUnavailable:
+                if any(isinstance(later, End | Yield | CloseUpstream) for later in self._effects):
+                    return None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        return None
+
+    async def _read(self, request: UpstreamRequest, call: int) -> None:
+        machine, now = self.machine, self._house.now
+        try:
+            async with aclosing(self._house.upstream.stream(request)) as stream:
+                async for facts in stream:
+                    for fact in facts:
+                        if call != self._call or self.over:
+                            return
+                        self._take(machine.receive(fact, now()))
+                    if not self._room.is_set():
+                        await self._room.wait()
+        except Exception:
+            log.exception("reading a model failed", extra={"generation": self.order.generation})
+            if call == self._call:
+                self.feed(Failed(FailureKind.UPSTREAM_ERROR, detail="reader"))
+
+    async def _close_upstream(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            self._room.set()
+            with suppress(asyncio.CancelledError):
+                await reader
+
+    def _cool(self, effect: CoolDown) -> None:
+        now = self._house.now()
+        if effect.pool:
+            self._house.cooldowns.cool_pool(effect.seconds, now)
+        else:
+            self._house.cooldowns.cool(effect.model, effect.seconds, now)
+
+    # --- notices ----------------------------------------------------------------------------
+
+    async def _show_interim(self, effect: ShowInterim) -> None:
+        free = effect.model in self.order.plan.free
+        frame = Interim(
+            generation=self.order.generation,
+            phase=effect.phase,
+            elapsed_ms=effect.elapsed_ms,
+            text=interim.sentence(effect.phase, free=free),
+            model=effect.model,
+            next_model=effect.next_model,
+        )
+        with suppress(BrokerUnavailable):
+            await self._house.broker.publish_frame(self.order.user, encode(frame))
+
+    async def _show_reasoning(self, effect: ShowReasoning) -> None:
+        frame = Delta(
+            generation=self.order.generation,
+            attempt=effect.attempt,
+            at=effect.at,
+            text=effect.text,
+            kind="reasoning",
+        )
+        with suppress(BrokerUnavailable):
+            await self._house.broker.publish_frame(self.order.user, encode(frame))
+
+    # --- the end ----------------------------------------------------------------------------
+
+    async def _end(self, effect: End) -> None:
+        await self._close_upstream()
+        house = self._house
+        end = build_end(
+            self.order,
+            effect,
+            text=self.machine.text,
+            model=self.machine.model,
+            elapsed_ms=int((house.now() - self._started_at) * 1000),
+            now_ms=house.wall_ms(),
+            count=house.count,
+        )
+        standing = await self._seal(end)
+        self.over = True
+        if standing is not None:
+            if effect.status == "completed":
+                house.took(self.machine.model, house.now() - self._started_at)
+            house.observe("end", {"status": standing.status}, house.now() - self._started_at)
+            await complete(house, standing)
+
+    async def _seal(self, end: SealedEnd) -> SealedEnd | None:
+        order, store = self.order, self._house.store
+        while True:
+            try:
+                await self._again(
+                    lambda: store.seal(
+                        order.user, order.generation, expected=self._attempt, record=encode_end(end)
+                    )
+                )
+            except Sealed as sealed:
+                return decode_end(sealed.record)
+            except Fenced as fence:
+                log.info(
+                    "another owner ends it", extra={"generation": order.generation, "owner": fence.owner}
+                )
+                return None
+            except Gone as gone:
+                if not await self._restore(gone, None, ""):
+                    return None
+            else:
+                return end
+
+
+def _elapsed_seconds(resumed: GenerationRecord, house: House) -> float:
+    return max(0.0, (house.wall_ms() - resumed.started_ms) / 1000)

@@ -1,0 +1,212 @@
+"""The generations of this node: begin, stop, keep their leases, take over those of dead nodes, let go.
+
+One ticker looks at all deadlines, so no token ever creates a timer. One lease renewal covers all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from server.channels.broker import BrokerUnavailable
+from server.generations.attempts import decode_note
+from server.generations.capabilities import capability
+from server.generations.effects import HandOver, Plan
+from server.generations.ending import complete
+from server.generations.house import House
+from server.generations.machine import Machine
+from server.generations.order import GenerationOrder, decode_plan
+from server.generations.run import Run
+from server.generations.sealed import decode_end
+from server.generations.store import GenerationRecord
+
+log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.05
+_SWEEP_SECONDS = 1.0
+_SWEEP_LIMIT = 16
+
+
+class Generations:
+    """Every generation this node owns, by id."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._runs: dict[str, Run] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._away_until = 0.0
+        self._sweeping = True
+        self._woken = asyncio.Event()
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def owner(self) -> str:
+        """This process, as leases and fences name it."""
+        return self._house.owner
+
+    def first_model(self, plan: Plan) -> str:
+        """The model a fresh generation with this plan would ask first, now."""
+        return self._machine(plan).model
+
+    # --- begin, stop ------------------------------------------------------------------------
+
+    def begin(self, order: GenerationOrder) -> None:
+        """Answer an accepted turn. Idempotent while it runs here."""
+        if order.generation not in self._tasks:
+            self._spawn(Run(order, self._machine(order.plan), self._house))
+
+    def stop(self, user: str, generation: str) -> None:
+        """The owner's ear: a stop was asked for a generation, perhaps one of this node's."""
+        run = self._runs.get(generation)
+        if run is not None and run.order.user == user:
+            run.stop()
+
+    def _machine(self, plan: Plan) -> Machine:
+        house = self._house
+        return Machine(
+            plan,
+            house.limits,
+            now=house.now(),
+            capabilities=capability,
+            cooling=lambda model, now: house.cooldowns.is_cooling(model, now, free=model in plan.free),
+        )
+
+    def _spawn(self, run: Run) -> None:
+        generation = run.order.generation
+        self._runs[generation] = run
+        task = asyncio.create_task(run.go(), name=f"generation {generation}")
+        self._tasks[generation] = task
+        task.add_done_callback(lambda _: self._forget(generation))
+
+    def _forget(self, generation: str) -> None:
+        self._runs.pop(generation, None)
+        task = self._tasks.pop(generation, None)
+        if task is not None and not task.cancelled() and task.exception() is not None:
+            log.error("a generation's task died", exc_info=task.exception())
+
+    # --- loops ------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Look at every deadline, for ever."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            now = self._house.now()
+            self._house.watch.beat(now)
+            for run in list(self._runs.values()):
+                run.tick(now)
+
+    async def keep_leases(self) -> None:
+        """Renew the leases of everything that runs or ends here, for ever."""
+        seconds = self._house.limits.lease_seconds
+        while True:
+            await asyncio.sleep(seconds / 3)
+            held = [(run.order.user, run.order.generation) for run in self._runs.values() if not run.yielded]
+            try:
+                await self._house.leases.hold(held, seconds=seconds)
+            except BrokerUnavailable:
+                # nobody died while the store was away: owners come first when it is back
+                self._away_until = self._house.now() + seconds
+
+    async def sweep(self) -> None:
+        """Take over what lost its owner, for ever."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter
+                    await self._woken.wait()
+            self._woken.clear()
+            if not self._sweeping or self._house.now() < self._away_until:
+                continue
+            try:
+                for user, generation in await self._house.leases.expired(limit=_SWEEP_LIMIT):
+                    await self._take_over(user, generation)
+            except BrokerUnavailable:
+                self._away_until = self._house.now() + self._house.limits.lease_seconds
+
+    def wake(self) -> None:
+        """Sweep now: somebody left leases to take."""
+        self._woken.set()
+
+    async def _take_over(self, user: str, generation: str) -> None:
+        house = self._house
+        if generation in self._tasks:
+            # this node's own lease ran out under load: it is renewed, not taken over
+            await house.leases.hold([(user, generation)], seconds=house.limits.lease_seconds)
+            return
+        if not await house.leases.claim(user, generation, seconds=house.limits.lease_seconds):
+            return
+        record = await house.store.read(user, generation)
+        if record is None or (record.status == "concluded" and record.persisted):
+            await house.leases.drop(user, generation)
+        elif record.status in {"sealed", "concluded"}:
+            self._finish(record)
+        else:
+            log.warning(
+                "taking a generation over",
+                extra={"generation": generation, "owner": record.owner, "attempt": record.attempt},
+            )
+            self._spawn(self._successor(record))
+
+    def _finish(self, record: GenerationRecord) -> None:
+        end = decode_end(record.record)
+        task = asyncio.create_task(complete(self._house, end), name=f"finish {record.generation}")
+        self._tasks[record.generation] = task
+        task.add_done_callback(lambda _: self._forget(record.generation))
+
+    def _successor(self, record: GenerationRecord) -> Run:
+        house = self._house
+        plan = decode_plan(record.plan)
+        elapsed = max(0.0, (house.wall_ms() - record.started_ms) / 1000)
+        machine = Machine.resume(
+            plan,
+            house.limits,
+            now=house.now(),
+            started_at=house.now() - elapsed,
+            text=record.text,
+            attempt=record.attempt,
+            notes=tuple(decode_note(note) for note in record.notes),
+            losses=record.losses,
+            begins=record.begins,
+            cause="node_lost" if record.owner else "node_drained",
+            capabilities=capability,
+            cooling=lambda model, now: house.cooldowns.is_cooling(model, now, free=model in plan.free),
+        )
+        order = GenerationOrder(
+            user=record.user,
+            generation=record.generation,
+            conversation=record.conversation,
+            message=record.message,
+            reply_to=record.reply_to,
+            plan=plan,
+            events=(),
+            prompt=None,
+            request_id=record.generation,
+        )
+        run = Run(order, machine, house, resumed=record)
+        if record.stop:
+            run.stop()
+        return run
+
+    # --- leaving ----------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> None:
+        """Let generations finish for `seconds`, then hand the rest over; nothing new is taken."""
+        self._sweeping = False
+        if self._tasks and seconds > 0:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+        rest = list(self._runs.values())
+        for run in rest:
+            run.feed(HandOver())
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=_SWEEP_SECONDS * 2)
+            for task in late:
+                task.cancel()
+        handed = [(run.order.user, run.order.generation) for run in rest if run.yielded]
+        with suppress(BrokerUnavailable):
+            # a lease that is over is the hand-over: whoever sweeps first goes on
+            await self._house.leases.hold(handed, seconds=0)

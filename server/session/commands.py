@@ -1,0 +1,123 @@
+"""What each command does: one short function each, found by the command's type.
+
+A command is answered by one `ack` or `error`. `hello` is the session's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from protocol.codes import ErrorCode
+from protocol.frames import (
+    Ack,
+    Auth,
+    Command,
+    GenerationStop,
+    MessageRegenerate,
+    MessageSend,
+    Ping,
+    Pong,
+    Sync,
+)
+from protocol.position import Position
+from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.refusal import Refusal
+from server.conversations.turns import RegenerateRequest, SendRequest
+from server.session.machine import error_frame, token_time
+
+if TYPE_CHECKING:
+    from server.session.session import Session
+
+
+async def execute(session: Session, command: Command) -> None:
+    """Carry out a command and answer it."""
+    try:
+        await COMMANDS[type(command)](session, command)
+    except Refusal as refusal:
+        await session.outlet.tell(
+            error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
+        )
+
+
+def waits(command: Command) -> bool:
+    """Whether a command waits for the database, so that others must not wait for it."""
+    return isinstance(command, MessageSend | MessageRegenerate | GenerationStop)
+
+
+async def _auth(session: Session, command: Auth) -> None:
+    try:
+        principal = session.desk.verify(command.token)
+    except ExpiredToken as error:
+        raise Refusal(ErrorCode.TOKEN_EXPIRED, "The token has expired.") from error
+    except BadToken as error:
+        raise Refusal(ErrorCode.UNAUTHENTICATED, "The token is not valid.") from error
+    if principal.user != _asking(session).user:
+        raise Refusal(ErrorCode.FORBIDDEN, "The token is another user's.")
+    session.extend(principal)
+    await session.outlet.tell(Ack(re=command.id, token_expires_at=token_time(principal.expires_at)))
+
+
+async def _send(session: Session, command: MessageSend) -> None:
+    request = SendRequest(
+        content=command.content,
+        client_message_id=command.client_message_id,
+        conversation=command.conversation,
+        parent_message_id=command.parent_message_id,
+        content_type=command.content_type,
+        model=command.model,
+        fallback=command.fallback,
+    )
+    accepted = await session.desk.turns.send(_asking(session), request, request_id=_request_id(session))
+    await session.outlet.tell(
+        Ack(
+            re=command.id,
+            conversation=accepted.conversation.id,
+            message=accepted.message.id,
+            generation=accepted.generation.id,
+            duplicate=accepted.duplicate,
+        )
+    )
+
+
+async def _regenerate(session: Session, command: MessageRegenerate) -> None:
+    request = RegenerateRequest(message=command.message, client_message_id=command.client_message_id)
+    accepted = await session.desk.turns.regenerate(_asking(session), request, request_id=_request_id(session))
+    await session.outlet.tell(
+        Ack(re=command.id, generation=accepted.generation.id, duplicate=accepted.duplicate)
+    )
+
+
+async def _stop(session: Session, command: GenerationStop) -> None:
+    await session.desk.turns.stop(_asking(session), command.generation)
+    await session.outlet.tell(Ack(re=command.id, generation=command.generation))
+
+
+async def _sync(session: Session, command: Sync) -> None:
+    assert session.pump is not None
+    position = Position(session.pump.cursors.epoch, session.pump.cursors.offset)
+    await session.outlet.tell(Ack(re=command.id, position=str(position)))
+    session.pump.request_sync(command.texts)
+
+
+async def _ping(session: Session, command: Ping) -> None:
+    await session.outlet.tell(Pong(re=command.id))
+
+
+def _asking(session: Session) -> Principal:
+    assert session.principal is not None
+    return session.principal
+
+
+def _request_id(session: Session) -> str:
+    return session.desk.new_id()
+
+
+COMMANDS: dict[type[Command], Callable[[Session, Any], Awaitable[None]]] = {
+    Auth: _auth,
+    MessageSend: _send,
+    MessageRegenerate: _regenerate,
+    GenerationStop: _stop,
+    Sync: _sync,
+    Ping: _ping,
+}

@@ -1,0 +1,99 @@
+"""What every session on a node shares: the rooms it calls, the clocks, the limits, and who is here.
+
+One look a second over all sessions finds late hellos, ending tokens, silent sockets and stuck readers, so
+no session has a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from protocol.frames import Limits
+from server.channels.broker import Broker, Presence
+from server.channels.hub import Hub
+from server.conversations.principal import Principal
+from server.conversations.turns import Turns
+from server.session.machine import SessionLimits
+
+_LOOK_SECONDS = 1.0
+
+
+class Present(Protocol):
+    """A session as the registry sees it."""
+
+    def tick(self, now: float, wall: float) -> None:
+        """Look at the clocks; must return at once."""
+        ...
+
+    def drain(self, reconnect_in_ms: int, reason: str) -> None:
+        """Tell the client to go elsewhere, then close; must return at once."""
+        ...
+
+
+class Sessions:
+    """The sessions of this node."""
+
+    def __init__(self, now: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._now = now
+        self._wall = wall
+        self._present: set[Present] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._present)
+
+    def add(self, session: Present) -> None:
+        """A session begins."""
+        self._present.add(session)
+        self._empty.clear()
+
+    def remove(self, session: Present) -> None:
+        """A session has ended."""
+        self._present.discard(session)
+        if not self._present:
+            self._empty.set()
+
+    async def look(self) -> None:
+        """Tick every session about once a second, for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now, wall = self._now(), self._wall()
+            for session in tuple(self._present):
+                session.tick(now, wall)
+
+    async def drain(self, seconds: float, reason: str) -> None:
+        """Send everybody elsewhere, spread over `seconds`; returns when all are gone or time is up."""
+        for session in tuple(self._present):
+            # full jitter: the other nodes get them one by one
+            session.drain(int(random.uniform(0, max(seconds, 0.1)) * 1000), reason)  # noqa: S311
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds + 1.0):
+                await self._empty.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The rooms below, as a session needs them. `verify` raises `BadToken` or `ExpiredToken`."""
+
+    hub: Hub
+    broker: Broker
+    presence: Presence
+    turns: Turns
+    sessions: Sessions
+    verify: Callable[[str], Principal]
+    limits: SessionLimits
+    announced: Limits
+    now: Callable[[], float]
+    wall: Callable[[], float]
+    new_id: Callable[[], str]
+    observe: Callable[[str, dict[str, str], float], None] = field(default=lambda _name, _labels, _value: None)
+
+    def wall_ms(self) -> int:
+        """The node's clock in milliseconds."""
+        return int(self.wall() * 1000)
