@@ -107,7 +107,7 @@ async def copy_template(services: EmbeddedServices) -> Database:
     """A new database like the template."""
     name = f"test_{secrets.token_hex(6)}"
     admin_url, app_url = both_urls(services)
-    await _execute(admin_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+    await _execute(admin_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     return Database(with_database(admin_url, name), with_database(app_url, name))
 
 
