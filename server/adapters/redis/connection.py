@@ -65,7 +65,7 @@ class Connections:
             pool = BlockingConnectionPool.from_url(
                 url, max_connections=MAX_CONNECTIONS, timeout=CALL_SECONDS, **_options()
             )
-            self.client = Redis(connection_pool=pool)
+            self.client = Redis.from_pool(pool)
         else:
             raise ValueError(
                 "a Redis URL begins with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"

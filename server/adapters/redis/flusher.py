@@ -211,8 +211,8 @@ class Flusher:
                 await self._watch(wire)
             finally:
                 self._wire = None
-                wire.abort()
                 self._fail()
+                await wire.aclose()
 
     async def _open(self) -> Wire:
         wire = await self._connect()
@@ -220,7 +220,7 @@ class Flusher:
             async with asyncio.timeout(self._call_seconds):
                 await wire.call("SCRIPT", "LOAD", self._script.source)
         except BaseException:
-            wire.abort()
+            await wire.aclose()
             raise
         return wire
 

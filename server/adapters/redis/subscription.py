@@ -152,7 +152,7 @@ class RedisSubscription:
             finally:
                 self._wire = None
                 if wire is not None:
-                    wire.abort()
+                    await wire.aclose()
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 

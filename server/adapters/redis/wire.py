@@ -63,7 +63,7 @@ class Wire(asyncio.Protocol):
                 await wire.call("SELECT", endpoint.db)
             await wire.call("CLIENT", "SETNAME", name)
         except BaseException:
-            wire.abort()
+            await wire.aclose()
             raise
         return wire
 
@@ -93,6 +93,11 @@ class Wire(asyncio.Protocol):
         """Close at once; `lost` follows."""
         if self._transport is not None:
             self._transport.abort()
+
+    async def aclose(self) -> None:
+        """Close at once, and wait until the socket is closed."""
+        self.abort()
+        await asyncio.wait([self.lost])
 
     # --- asyncio.Protocol ---
 
