@@ -92,7 +92,8 @@ CREATE INDEX usage_tracking_due ON usage_tracking (settle_due_at) WHERE settle_d
 
 -- Not partitioned: the unique client_message_id of a user could not be said of a partitioned table.
 -- `finished` is the public end without the message's content, which stands in `messages` alone.
--- `bill_only`: it ended when its conversation was gone, so no message was written.
+-- `bill_only`: it ended when its conversation was gone, so no message was written. `created_conversation` and
+-- `retitled_conversation` are what accepting it did beside: whoever begins it has to tell.
 CREATE TABLE generations (
     id uuid PRIMARY KEY,
     user_id uuid NOT NULL,
@@ -108,6 +109,8 @@ CREATE TABLE generations (
     finished_at timestamptz,
     finished jsonb,
     bill_only boolean NOT NULL DEFAULT false,
+    created_conversation boolean NOT NULL DEFAULT false,
+    retitled_conversation boolean NOT NULL DEFAULT false,
     CONSTRAINT generations_client_message_key UNIQUE (user_id, client_message_id),
     CONSTRAINT generations_conversation_fkey FOREIGN KEY (conversation_id, user_id)
         REFERENCES conversations (id, user_id) ON DELETE CASCADE,

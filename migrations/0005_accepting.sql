@@ -218,16 +218,17 @@ BEGIN
     RETURNING * INTO question;
 
     INSERT INTO generations (
-        id, user_id, conversation_id, reply_to, message_id, client_message_id, request, plan
+        id, user_id, conversation_id, reply_to, message_id, client_message_id, request, plan,
+        created_conversation, retitled_conversation
     ) VALUES (
-        uuid_v7(), in_user, place.id, question.id, answering.message_id, in_client_message, in_request, in_plan
+        uuid_v7(), in_user, place.id, question.id, answering.message_id, in_client_message, in_request, in_plan,
+        in_conversation IS NULL, retitled
     )
     RETURNING * INTO answering;
 
     RETURN json_build_object(
-        'outcome', 'accepted', 'created', in_conversation IS NULL, 'retitled', retitled,
-        'conversation', row_to_json(place), 'message', row_to_json(question),
-        'generation', row_to_json(answering),
+        'outcome', 'accepted', 'conversation', row_to_json(place),
+        'message', row_to_json(question), 'generation', row_to_json(answering),
         'history', (
             SELECT json_agg(row_to_json(told) ORDER BY told.id)
             FROM branch(question.id, in_history_tokens, in_history_messages) AS told
@@ -293,9 +294,8 @@ BEGIN
     RETURNING * INTO place;
 
     RETURN json_build_object(
-        'outcome', 'accepted', 'created', false, 'retitled', false,
-        'conversation', row_to_json(place), 'message', row_to_json(question),
-        'generation', row_to_json(answering),
+        'outcome', 'accepted', 'conversation', row_to_json(place),
+        'message', row_to_json(question), 'generation', row_to_json(answering),
         'history', (
             SELECT json_agg(row_to_json(told) ORDER BY told.id)
             FROM branch(question.id, in_history_tokens, in_history_messages) AS told

@@ -1,0 +1,78 @@
+"""Ends: the answer, its bills and the generation's row, written by one call that may be repeated."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from server.adapters.postgres.pool import RolePool
+from server.adapters.postgres.queries import query
+from server.adapters.postgres.rows import json_text
+from server.conversations.store import EndRecord, UsageRow
+
+
+class Ending:
+    """The part of the store that ends things."""
+
+    _service: RolePool
+
+    async def finish(self, record: EndRecord) -> bool:
+        """See `ConversationStore.finish`. For a user who was erased nothing is kept at all."""
+        message = record.message
+        parent = None if message is None else message.parent_message_id
+        return bool(
+            await self._service.value(
+                query("finish_generation"),
+                UUID(record.user_id),
+                UUID(record.generation_id),
+                UUID(record.conversation_id),
+                record.status,
+                json_text(without_content(record.finished)),
+                record.finished_at,
+                record.free_model,
+                json_text([_bill(row) for row in record.usage]),
+                None if message is None else UUID(message.id),
+                None if message is None else message.sender_type,
+                None if message is None else message.content,
+                None,  # content_key: stored plain
+                None if message is None else message.content_type,
+                None if parent is None else UUID(parent),
+                None if message is None else message.created_at,
+                None if message is None else json_text(message.metadata),
+                None if message is None else message.token_count,
+            )
+        )
+
+
+def without_content(finished: dict[str, Any]) -> dict[str, Any]:
+    """The public end without the message's content, which is kept in one place only: the message's row."""
+    message = finished.get("message")
+    return finished if message is None else {**finished, "message": {**message, "content": None}}
+
+
+def with_content(finished: dict[str, Any] | None, content: str | None) -> dict[str, Any] | None:
+    """The public end whole again; `content` is `None` where the message's row is gone."""
+    message = None if finished is None else finished.get("message")
+    if finished is None or message is None or message.get("content_omitted"):
+        return finished
+    return {**finished, "message": {**message, "content": content}}
+
+
+def _bill(row: UsageRow) -> dict[str, Any]:
+    return {
+        "attempt": row.attempt,
+        "model": row.model,
+        "served_model": row.served_model,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        # as text: a JSON number would pass through a float on the way
+        "cost": format(row.cost, "f"),
+        "state": row.state,
+        "is_free_model": row.is_free_model,
+        "processing_time_ms": row.processing_time_ms,
+        "upstream_id": row.upstream_id,
+        "key": row.key,
+        "reached": row.reached,
+        "failure": row.failure,
+        "due": row.due and row.upstream_id is not None,
+    }

@@ -1,0 +1,1 @@
+SELECT create_conversation($1, $2, $3, $4, $5, $6)

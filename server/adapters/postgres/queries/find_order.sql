@@ -1,0 +1,1 @@
+SELECT find_order($1, $2)

@@ -1,0 +1,1 @@
+SELECT give_up_usage($1)

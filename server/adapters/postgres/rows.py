@@ -1,0 +1,136 @@
+"""Rows and the functions' JSON answers as the port's dataclasses, and ids on their way in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NoReturn, Protocol
+from uuid import UUID
+
+import orjson
+
+from server.conversations.store import (
+    Accepted,
+    ConversationRow,
+    GenerationInProgress,
+    GenerationRow,
+    MessageRow,
+    NotFound,
+    TooManyGenerations,
+)
+
+
+class Row(Protocol):
+    """A database record or a JSON object: columns by name."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def uuid_or_not_found(text: str, what: str) -> UUID:
+    """An id to look for. What is no UUID is an id of nothing.
+
+    Raises:
+        NotFound
+    """
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NotFound(what) from error
+
+
+def json_text(value: object) -> str:
+    """A value for a jsonb parameter."""
+    return orjson.dumps(value).decode()
+
+
+def conversation_row(row: Row) -> ConversationRow:
+    """A row of `conversations`."""
+    return ConversationRow(
+        id=str(row["id"]),
+        user_id=str(row["user_id"]),
+        title=row["title"],
+        context_type=row["context_type"],
+        context_data=_json(row["context_data"]),
+        status=row["status"],
+        metadata=_json(row["metadata"]),
+        created_at=_time(row["created_at"]),
+        updated_at=_time(row["updated_at"]),
+    )
+
+
+def message_row(row: Row) -> MessageRow:
+    """A row of `messages`."""
+    parent = row["parent_message_id"]
+    return MessageRow(
+        id=str(row["id"]),
+        conversation_id=str(row["conversation_id"]),
+        sender_type=row["sender_type"],
+        content=row["content"],
+        content_type=row["content_type"],
+        parent_message_id=None if parent is None else str(parent),
+        created_at=_time(row["created_at"]),
+        metadata=_json(row["metadata"]),
+        token_count=row["token_count"],
+    )
+
+
+def generation_row(row: Row) -> GenerationRow:
+    """A row of `generations`."""
+    finished_at = row["finished_at"]
+    return GenerationRow(
+        id=str(row["id"]),
+        user_id=str(row["user_id"]),
+        conversation_id=str(row["conversation_id"]),
+        reply_to=str(row["reply_to"]),
+        message_id=str(row["message_id"]),
+        client_message_id=str(row["client_message_id"]),
+        status=row["status"],
+        request=_json(row["request"]),
+        plan=_json(row["plan"]),
+        created_at=_time(row["created_at"]),
+        finished_at=None if finished_at is None else _time(finished_at),
+        finished=_json(row["finished"]),
+    )
+
+
+def accepted(answer: dict[str, Any]) -> Accepted:
+    """What `accept_message`, `accept_again` or `find_order` answered.
+
+    Raises:
+        NotFound, GenerationInProgress, TooManyGenerations: the outcome was a refusal.
+    """
+    outcome = answer["outcome"]
+    if outcome not in {"accepted", "duplicate"}:
+        refuse(outcome)
+    generation = answer["generation"]
+    return Accepted(
+        duplicate=outcome == "duplicate",
+        created=generation["created_conversation"],
+        retitled=generation["retitled_conversation"],
+        conversation=conversation_row(answer["conversation"]),
+        message=message_row(answer["message"]),
+        generation=generation_row(generation),
+        history=tuple(message_row(row) for row in answer.get("history") or ()),
+    )
+
+
+def refuse(outcome: str) -> NoReturn:
+    """Raise the refusal an outcome stands for."""
+    match outcome:
+        case "in progress":
+            raise GenerationInProgress("the conversation has a running generation")
+        case "too many":
+            raise TooManyGenerations("the user has as many running generations as allowed")
+        case "no user" | "no conversation" | "no message" | "no parent":
+            raise NotFound(outcome.removeprefix("no "))
+        case _:
+            raise AssertionError(f"unknown outcome {outcome!r}")
+
+
+def _json(value: Any) -> Any:
+    """A jsonb column: text in a record, already read inside an answer."""
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+def _time(value: str | datetime) -> datetime:
+    """A timestamptz column: a datetime in a record, ISO 8601 inside an answer."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
