@@ -68,17 +68,8 @@ def decode_command(raw: str | bytes) -> AnyCommand:
     Raises:
         FrameError: the bytes are no command; see `FrameError` for what it tells.
     """
-    data = _as_bytes(raw)
-    try:
-        value = msgspec.json.decode(data)
-    except (ValueError, RecursionError):
-        _refuse_unreadable(data)
-    if not isinstance(value, dict):
-        raise FrameError(ErrorCode.BAD_REQUEST, "a frame is a JSON object")
+    value = decode_object(raw)
     re = _usable_id(value)
-    fault = _fault_in_strings_or_nesting(data, value)
-    if fault:
-        raise FrameError(ErrorCode.BAD_REQUEST, fault, re)
     kind = value.get("type")
     if not isinstance(kind, str):
         raise FrameError(ErrorCode.BAD_REQUEST, "`type` is missing or not a string", re)
@@ -90,6 +81,25 @@ def decode_command(raw: str | bytes) -> AnyCommand:
         return msgspec.convert(value, command)
     except msgspec.ValidationError as error:
         raise FrameError(ErrorCode.BAD_REQUEST, _explained(str(error)), re) from None
+
+
+def decode_object(raw: str | bytes) -> dict[str, Any]:
+    """Read any JSON object from a client under the rules of the wire: bounded nesting, sound strings.
+
+    Raises:
+        FrameError: `bad_request`.
+    """
+    data = _as_bytes(raw)
+    try:
+        value = msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        _refuse_unreadable(data)
+    if not isinstance(value, dict):
+        raise FrameError(ErrorCode.BAD_REQUEST, "must be a JSON object")
+    fault = _fault_in_strings_or_nesting(data, value)
+    if fault:
+        raise FrameError(ErrorCode.BAD_REQUEST, fault, _usable_id(value))
+    return value
 
 
 def encode(frame: Frame) -> bytes:
