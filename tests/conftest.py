@@ -9,11 +9,13 @@
 | `database` | test | one of them, with `.admin_url` and `.app_url` |
 | `database_admin_url`, `database_url` | test | the two addresses of `database` |
 | `module_database` | module | one for a whole file |
-| `rabbitmq_url` | session | a real RabbitMQ |
+| `rabbitmq` | session | a running `RabbitMQ`, shared; leave it running |
+| `rabbitmq_url` | session | its address |
 | `chromium` | session | the path of a Chromium |
 | `seed` | test | where randomness begins; printed, and repeated with TEST_SEED |
 
-Tests that use these are marked `node` (`browser`) by themselves. For faults: `tests.services.own_services`.
+Tests that use these are marked `node` (`browser`) by themselves. For faults: `tests.services.own_services`,
+`tests.rabbitmq.running_rabbitmq`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import redis
 from server.embedded.services import EmbeddedServices
 from tests import services as real
 from tests.chromium import chromium_path
-from tests.rabbitmq import running_rabbitmq
+from tests.rabbitmq import RabbitMQ, running_rabbitmq
 from tests.services import Database, FreshDatabase
 
 _ROOT = Path(__file__).parent.parent
@@ -74,11 +76,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by what is used, so that the fast loop never starts a server."""
     for item in items:
         used = set(getattr(item, "fixturenames", ()))
-        if used & {"services", "rabbitmq_url"}:
+        if used & {"services", "rabbitmq"}:
             item.add_marker("node")
         if "chromium" in used:
             item.add_marker("browser")
-        if "rabbitmq_url" in used:
+        if "rabbitmq" in used:
             # One broker for the run, not one per worker: it takes seconds to start (--dist loadgroup).
             item.add_marker(pytest.mark.xdist_group("rabbitmq"))
 
@@ -134,9 +136,14 @@ def database_url(database: Database) -> str:
 
 
 @pytest.fixture(scope="session")
-def rabbitmq_url() -> Iterator[str]:
-    with running_rabbitmq() as url:
-        yield url
+def rabbitmq() -> Iterator[RabbitMQ]:
+    with running_rabbitmq() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.url
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from server.embedded import ports
 from server.embedded.errors import PortTaken, StartFailed
 from server.embedded.process import Process, Step, end_leftover
 
-_START_SECONDS = 30.0
 _PROBE_EVERY_SECONDS = 0.01
 _PROBE_SECONDS = 5.0
 _STRANGER_SECONDS = 1.0
@@ -34,6 +33,7 @@ class LocalServer(ABC):
     stop_steps: ClassVar[Sequence[Step]]
     crash_steps: ClassVar[Sequence[Step]]
     may_be_root: ClassVar[bool]
+    start_seconds: ClassVar[float] = 30.0
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -115,7 +115,7 @@ class LocalServer(ABC):
         self._process = process
 
     async def _answering(self, process: Process, port: int) -> None:
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while True:
             if not process.running:
                 said = process.output()
@@ -123,7 +123,7 @@ class LocalServer(ABC):
                 raise kind(f"{self.name} ended while starting (exit code {process.exit_code}):\n{said}")
             if time.monotonic() > deadline:
                 raise StartFailed(
-                    f"{self.name} was silent for {_START_SECONDS:.0f} s:\n{process.output()}",
+                    f"{self.name} was silent for {self.start_seconds:.0f} s:\n{process.output()}",
                 )
             try:
                 async with asyncio.timeout(_PROBE_SECONDS):

@@ -83,8 +83,11 @@ class Process:
         return self._popen.poll()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; nothing where it has ended."""
-        self._popen.send_signal(number)
+        """Send a signal; nothing where it has ended. SIGKILL goes to its children too: it cannot tell them."""
+        if number is not signal.SIGKILL:
+            self._popen.send_signal(number)
+        elif self.running:
+            os.killpg(self._popen.pid, number)
 
     async def ended(self, seconds: float) -> bool:
         """Wait that long for its end; whether it came."""
@@ -108,7 +111,7 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL, and reap. Blocks for the moment that takes."""
-        self._popen.kill()
+        self.send(signal.SIGKILL)
         self._popen.wait(_REAP_SECONDS)
 
     def output(self) -> str:
