@@ -12,14 +12,14 @@ from server.adapters.openrouter.keys import KeyRing, fingerprint_of
 def test_keys_take_turns():
     ring = KeyRing(["a", " b ", "", "a", "c"])
 
-    assert ["a", "b", "c", "a"] == [ring.take(0.0).secret for _ in range(4)]
+    assert [ring.take(0.0).secret for _ in range(4)] == ["a", "b", "c", "a"]
 
 
 def test_a_refused_key_is_passed_over_until_its_rest_ends():
     ring = KeyRing(["a", "b", "c"], rest_seconds=60)
     ring.refused(fingerprint_of("b"), 100.0)
 
-    assert ["a", "c", "a", "c"] == [ring.take(101.0).secret for _ in range(4)]
+    assert [ring.take(101.0).secret for _ in range(4)] == ["a", "c", "a", "c"]
     assert {"a", "b", "c"} == {ring.take(160.0).secret for _ in range(3)}
 
 
@@ -28,7 +28,7 @@ def test_when_all_rest_the_one_whose_rest_ends_first_is_tried():
     ring.refused(fingerprint_of("b"), 100.0)
     ring.refused(fingerprint_of("a"), 110.0)
 
-    assert ["b", "b"] == [ring.take(120.0).secret for _ in range(2)]
+    assert [ring.take(120.0).secret for _ in range(2)] == ["b", "b"]
 
 
 def test_a_fingerprint_is_the_beginning_of_the_sha256_and_finds_its_key():

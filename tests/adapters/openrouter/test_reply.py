@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -376,7 +377,7 @@ def test_any_bytes_in_any_pieces_give_the_same_facts_and_exactly_one_end(
 ):
     """Rules 1 and 2."""
     edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    reads = [body[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    reads = [body[start:stop] for start, stop in itertools.pairwise(edges)]
     reason = "reset" if broken else ""
 
     facts = facts_of(*reads, broken=reason, limit_bytes=2000)

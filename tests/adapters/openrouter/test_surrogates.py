@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ _anything = st.text(st.one_of(st.characters(), st.sampled_from("\0\ud83d\ude00\u
 @given(_anything, st.lists(st.integers(0, 40), max_size=8))
 def test_any_cut_gives_the_text_repaired_as_a_whole(text: str, places: list[int]):
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    deltas = [text[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    deltas = [text[start:stop] for start, stop in itertools.pairwise(edges)]
 
     shown = "".join(taken(*deltas))
 
