@@ -1,0 +1,94 @@
+"""What a model says before it goes on: "Sure, continuing from where I left off:".
+
+Sans-I/O. A preamble is recognised only at the very beginning of a continuation, only as a line of its own or
+up to a colon, and only if it speaks of going on: a greeting alone is no preamble. English and Indonesian.
+Sentences that merely contain such words ("Continuing education matters.") must refer to the interruption,
+or stand bare, to count. When in doubt it is text.
+"""
+
+from __future__ import annotations
+
+import re
+
+MOST_CHARS = 160
+"""No preamble is longer."""
+
+_GREETING = (
+    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|all right|right|great|understood|got it|"
+    r"yes|no problem|sorry|apologies|my apologies|i apologi[sz]e|baik(?:lah)?|oke|tentu(?: saja)?|siap|ya|"
+    r"(?:mohon )?maaf|terima kasih)"
+)
+_GOING_ON = (
+    r"(?:(?:i(?:['’]ll| will|['’]m| am)|let me|let['’]s|we(?:['’]ll| will))(?: just| now)? )?"
+    r"(?:continu(?:e|es|ed|ing)|resum(?:e|ed|ing)|pick(?:ing)?(?: it)? up|carry(?:ing)? on|keep(?:ing)? going|"
+    r"go(?:ing)? on|proceed(?:ing)?)"
+)
+_THE_REST = (
+    r"(?:(?:here|this|below)(?:['’]s| is| are)? (?:the |my |your )?"
+    r"(?:rest|remainder|continuation|remaining (?:part|text|portion|answer|reply|response)s?)|continuation|"
+    r"(?:the )?(?:rest|remainder) of (?:the|my|your|this) (?:answer|reply|response|text)(?=[^\n]{0,20}:))"
+)
+_LANJUT = (
+    r"(?:(?:saya|aku|kita|mari(?: kita)?)(?: akan)? )?(?:me)?lanjut(?:kan|an)?(?:nya)?"
+    r"|(?:saya |kita )?(?:akan )?(?:me)?neruskan|(?:saya |kita |mari )?teruskan"
+)
+_SISANYA = (
+    r"(?:berikut(?:lah)?|ini)(?: ini)?(?: adalah)? "
+    r"(?:ke)?(?:lanjutan|sisa|bagian (?:selanjutnya|berikutnya))(?:nya)?"
+)
+_CORE = rf"(?:{_GOING_ON}|{_THE_REST}|{_LANJUT}|{_SISANYA})"
+_REFERS = (
+    r"left off|cut off|stopped|interrupted|my (?:answer|reply|response)|here (?:is|are) the|here['’]s the|"
+    r"terputus|terhenti|terpotong|sisanya|berikut|kelanjutan\w*|lanjutan\w*"
+)
+_REFERS_LOOSELY = (
+    r"previous|earlier|above|the (?:answer|reply|response|rest|remainder|continuation)|"
+    r"from (?:here|there|where)|sebelumnya|tadi|jawaban(?:nya)?"
+)
+_STRONG = re.compile(rf"\b(?:{_REFERS})\b", re.IGNORECASE)
+_LOOSE = re.compile(rf"\b(?:{_REFERS}|{_REFERS_LOOSELY})\b", re.IGNORECASE)
+_LINE = re.compile(
+    rf"(?P<open>[\s*_(\[>\"'“]*)"
+    rf"(?P<greeting>{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+)?"
+    rf"(?P<core>{_CORE})\b(?P<tail>[^:\n]{{0,100}}?)"
+    rf"(?P<end>[.…!)\]*_]*:[*_)\]\"]*(?=\s)|[.…!)\]*_]*[ \t]*(?=\n))",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"[ \t]*\n\n?|[ \t]?")
+_BEGINNINGS = (
+    "sure", "certainly", "of course", "absolutely", "okay", "alright", "all right", "right", "great",
+    "understood", "got it", "yes", "no problem", "sorry", "apologies", "my apologies", "i apologi", "i'll",
+    "i’ll", "i will", "i'm", "i’m", "i am", "let me", "let's", "let’s", "we'll", "we will", "continu", "resum",
+    "pick", "carry", "keep", "go", "proceed", "here", "this", "below", "the re", "the continuation", "rest",
+    "remain", "baik", "oke", "tentu", "siap", "ya", "maaf", "mohon", "terima", "saya", "aku", "kita", "mari",
+    "lanjut", "melanjut", "menerus", "terus", "berikut", "ini", "kelanjut", "sisa",
+)  # fmt: skip
+
+
+def preamble_length(text: str, *, final: bool) -> int | None:
+    """How many characters of a continuation are its preamble, the gap after it included; 0: none.
+
+    `None`: it may be one and has not ended yet; never with `final`, when nothing more is waited for.
+    """
+    # a stand-in for what will follow the last colon, where nothing more will come
+    match = _LINE.match(f"{text}\n" if final else text)
+    if match is not None and match.end() <= MOST_CHARS and _convinces(match):
+        gap = _GAP.match(text, match.end("end"))
+        assert gap is not None  # it matches nothing, too
+        return gap.end()
+    if final or len(text) >= MOST_CHARS or "\n" in text.lstrip() or not _may_begin(text):
+        return 0
+    return None
+
+
+def _convinces(match: re.Match[str]) -> bool:
+    colon, greeted = ":" in match["end"], match["greeting"] is not None
+    if (colon and greeted) or not match["tail"].strip(" .…!*_)"):
+        return True
+    refers = _LOOSE if colon or greeted else _STRONG
+    return refers.search(match["core"] + match["tail"]) is not None
+
+
+def _may_begin(text: str) -> bool:
+    begun = text.lstrip(" \t\r\n*_([>\"'“").lower()
+    return any(begun.startswith(word) or word.startswith(begun) for word in _BEGINNINGS)
