@@ -153,7 +153,12 @@ class Pump:
         await self._outlet.tell(Reset(position=head), head)
         await self._send_states(channel)
 
-    async def _send_states(self, channel: Channel) -> None:
+    async def show_states(self, channel: Channel) -> None:
+        """The state of every running generation and the text beyond its cursor.
+
+        Raises:
+            TransportClosed
+        """
         await self._send(self.cursors.states(channel, self._wall_ms()))
         for live in channel.running():
             full = True
@@ -161,6 +166,9 @@ class Pump:
                 frames: list[Outgoing] = []
                 full = not self.cursors.take_text(live, frames)
                 await self._send(frames)
+
+    async def _send_states(self, channel: Channel) -> None:
+        await self.show_states(channel)
         position = str(Position(self.cursors.epoch, self.cursors.offset))
         await self._outlet.tell(Synced(position=position), position)
 

@@ -1,0 +1,235 @@
+"""The event streams: the whole channel, one turn, one generation (protocol README, "SSE binding")."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from protocol.codec import encode
+from protocol.frames import GenerationFinished, TextCursor, Welcome
+from server.channels.broker import BrokerUnavailable, Snapshot
+from server.channels.channel import Channel
+from server.conversations.principal import Principal
+from server.conversations.refusal import refusal_for, unavailable
+from server.conversations.store import Accepted, StoreRefused, StoreUnavailable
+from server.gateway.auth import canonical_uuid
+from server.gateway.front import Front
+from server.gateway.problems import Problem, invalid, not_found, problem_of
+from server.gateway.stream import EventStream
+from server.generations.sealed import decode_end
+from server.session.cursors import Outgoing, TurnFilter
+from server.session.machine import token_time
+from server.session.pump import Pump
+from server.session.resume import continue_from
+
+_MAX_TEXTS = 64
+
+
+async def channel_events(front: Front, request: Request, principal: Principal) -> Response:
+    """`GET /events`: a session without commands."""
+    texts = _texts(request.query_params.get("texts"))
+    presented = request.headers.get("last-event-id") or request.query_params.get("position")
+    desk = front.desk
+    session = desk.new_id()
+    try:
+        place = await desk.presence.take(
+            principal.user, session, limit=desk.announced.max_sessions, replaces=None
+        )
+        if not place.granted:
+            raise Problem(429, "TOO_MANY_SESSIONS", "Too many sessions are open.", retry_after_ms=30_000)
+        stream = EventStream(front, principal)
+        pump = _pump(front, stream, principal)
+        try:
+            channel, snapshot = await desk.hub.attach(principal.user, pump)
+        except BaseException:
+            await desk.presence.leave(principal.user, session)
+            raise
+    except BrokerUnavailable as error:
+        raise problem_of(unavailable()) from error
+    work = _channel_work(front, principal, session, stream, pump, channel, snapshot, presented, texts)
+    return stream.response(work, retry=True)
+
+
+async def _channel_work(
+    front: Front,
+    principal: Principal,
+    session: str,
+    stream: EventStream,
+    pump: Pump,
+    channel: Channel,
+    snapshot: Snapshot,
+    presented: str | None,
+    texts: dict[str, TextCursor] | None,
+) -> None:
+    desk = front.desk
+    try:
+        where = continue_from(presented, snapshot)
+        pump.cursors.epoch, pump.cursors.offset = where.held
+        pump.cursors.present(texts if where.resume in {"live", "replay"} else None)
+        desk.observe("resume", {"result": where.resume}, 1.0)
+        welcome = Welcome(
+            protocol=1,
+            session=session,
+            user=principal.user,
+            resume=where.resume,
+            position=str(snapshot.head),
+            heartbeat_ms=int(desk.limits.heartbeat_seconds * 1000),
+            token_expires_at=token_time(principal.expires_at),
+            limits=desk.announced,
+        )
+        # its id is what was held before any replay: a client cut here loses nothing
+        await stream.outlet.tell(welcome, str(where.held))
+        await pump.catch_up(channel, channel.position)
+        await pump.run(channel)
+    finally:
+        desk.hub.detach(principal.user, pump)
+        await desk.presence.leave(principal.user, session)
+
+
+class TurnStream:
+    """The frames of one turn, attached before the turn is accepted so that none is missed."""
+
+    def __init__(self, front: Front, principal: Principal) -> None:
+        self._front = front
+        self._principal = principal
+        self._stream = EventStream(front, principal)
+        self._pump = _pump(front, self._stream, principal)
+        self._channel: Channel | None = None
+
+    async def attach(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            Problem
+        """
+        try:
+            self._channel, snapshot = await self._front.desk.hub.attach(self._principal.user, self._pump)
+        except BrokerUnavailable as error:
+            raise problem_of(unavailable()) from error
+        self._pump.cursors.epoch, self._pump.cursors.offset = snapshot.head
+
+    def detach(self) -> None:
+        """There will be no turn."""
+        self._front.desk.hub.detach(self._principal.user, self._pump)
+
+    def response(self, accepted: Accepted) -> Response:
+        """The turn's stream, to its end."""
+        self._pump.cursors.only = TurnFilter(accepted.generation.id, accepted.generation.reply_to)
+        return self._stream.response(self._work(accepted))
+
+    async def _work(self, accepted: Accepted) -> None:
+        assert self._channel is not None
+        try:
+            if accepted.duplicate:
+                ended = await finished_event(self._front, self._principal, accepted.generation.id)
+                if ended is not None:
+                    await self._stream.outlet.send(ended)
+                    return
+                await self._pump.show_states(self._channel)
+            await self._pump.run(self._channel)
+        finally:
+            self.detach()
+
+
+async def generation_events(
+    front: Front, request: Request, principal: Principal, generation: str
+) -> Response:
+    """`GET /generations/{id}/events`: re-attach to one generation."""
+    at = _number(request.query_params.get("at"), "at")
+    attempt = _number(request.query_params.get("attempt"), "attempt")
+    stream = EventStream(front, principal)
+    pump = _pump(front, stream, principal)
+    try:
+        channel, snapshot = await front.desk.hub.attach(principal.user, pump)
+    except BrokerUnavailable as error:
+        raise problem_of(unavailable()) from error
+    try:
+        pump.cursors.epoch, pump.cursors.offset = snapshot.head
+        ended = None
+        if generation not in channel.texts or channel.texts[generation].ended is not None:
+            ended = await finished_event(front, principal, generation)
+        pump.cursors.only = TurnFilter(generation, generation)
+        live = channel.texts.get(generation)
+        if at and live is not None:
+            pump.cursors.present({generation: TextCursor(attempt=attempt or live.text.attempt, at=at)})
+    except BaseException:
+        front.desk.hub.detach(principal.user, pump)
+        raise
+    return stream.response(_generation_work(front, principal, stream, pump, channel, ended))
+
+
+async def _generation_work(
+    front: Front,
+    principal: Principal,
+    stream: EventStream,
+    pump: Pump,
+    channel: Channel,
+    ended: Outgoing | None,
+) -> None:
+    try:
+        if ended is not None:
+            await stream.outlet.send(ended)
+            return
+        await pump.show_states(channel)
+        await pump.run(channel)
+    finally:
+        front.desk.hub.detach(principal.user, pump)
+
+
+async def finished_event(front: Front, principal: Principal, generation: str) -> Outgoing | None:
+    """The `generation.finished` of a generation that has ended; `None` while it runs.
+
+    Raises:
+        Problem: there is no such generation, or nobody can be asked.
+    """
+    finished = await finished_generation(front, principal, generation)
+    return Outgoing("generation.finished", encode(finished)) if finished is not None else None
+
+
+async def finished_generation(
+    front: Front, principal: Principal, generation: str
+) -> GenerationFinished | None:
+    """How a generation ended; `None` while it runs. Raises as `finished_event`."""
+    try:
+        record = await front.generation_store.read(principal.user, generation)
+        if record is not None and record.status == "running":
+            return None
+        if record is not None and record.record:
+            finished = decode_end(record.record).finished
+            return msgspec.structs.replace(finished, persisted=record.persisted)
+        row = await front.store.generation(principal.user, generation)
+    except StoreRefused as error:
+        raise not_found("generation") from error
+    except StoreUnavailable as error:
+        raise problem_of(refusal_for(error)) from error
+    except BrokerUnavailable as error:
+        raise problem_of(unavailable()) from error
+    return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None
+
+
+def _pump(front: Front, stream: EventStream, principal: Principal) -> Pump:
+    desk = front.desk
+    return Pump(principal.user, stream.outlet, desk.broker, wall_ms=desk.wall_ms, on_revoked=stream.revoked)
+
+
+def _texts(given: str | None) -> dict[str, TextCursor] | None:
+    """`?texts=<generation>:<attempt>:<at>,…`."""
+    if not given:
+        return None
+    cursors: dict[str, TextCursor] = {}
+    for part in given.split(","):
+        pieces = part.split(":")
+        generation = canonical_uuid(pieces[0])
+        if len(pieces) != 3 or generation is None or len(cursors) >= _MAX_TEXTS:  # noqa: PLR2004
+            raise invalid("texts", "must be a list of <generation>:<attempt>:<at>")
+        cursors[generation] = TextCursor(attempt=_number(pieces[1], "texts"), at=_number(pieces[2], "texts"))
+    return cursors
+
+
+def _number(given: str | None, field: str) -> int:
+    if given is None or given == "":
+        return 0
+    if not (given.isascii() and given.isdigit() and len(given) <= 15):  # noqa: PLR2004 - fits 2**53
+        raise invalid(field, "must be a whole number, 0 or greater")
+    return int(given)

@@ -1,0 +1,170 @@
+"""A reader over HTTP: the same pump as a socket's, written as server-sent events.
+
+The pump pushes, the response pulls; between them lies one frame, so a client that does not read holds up
+its own pump and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
+
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import SendTimeoutError
+
+from protocol.codes import ErrorCode
+from protocol.frames import AuthExpiring, Drain, Frame, Heartbeat
+from server.channels.broker import BrokerUnavailable
+from server.conversations.principal import Principal
+from server.gateway.front import Front
+from server.session.cursors import Outgoing
+from server.session.machine import error_frame
+from server.session.outlet import Outlet, TransportClosed
+
+_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+_ANNOUNCE_SECONDS = 60.0
+
+
+def encode_event(frame: Outgoing) -> bytes:
+    """One frame as a server-sent event. JSON has no raw line breaks, so `data` is one line."""
+    identity = f"\nid: {frame.position}" if frame.position else ""
+    return f"event: {frame.kind}{identity}\ndata: ".encode() + frame.body + b"\n\n"
+
+
+class StreamTransport:
+    """Hands frames from a pump to a response, one at a time."""
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[Outgoing | None] = asyncio.Queue(maxsize=1)
+        self._closed = False
+
+    async def send(self, frame: Outgoing) -> None:
+        """Give a frame; waits until the one before it was taken."""
+        if self._closed:
+            raise TransportClosed
+        await self._frames.put(frame)
+
+    async def receive(self) -> str | bytes:
+        """An event stream brings nothing from the client."""
+        raise TransportClosed
+
+    async def close(self, code: int, reason: str = "") -> None:  # noqa: ARG002 - the port's signature
+        """End the response after what was given."""
+        if not self._closed:
+            self._closed = True
+            await self._frames.put(None)
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self._closed = True
+        while not self._frames.empty():
+            self._frames.get_nowait()
+
+    async def frames(self) -> AsyncGenerator[Outgoing, None]:
+        """What was given, until closed."""
+        while True:
+            frame = await self._frames.get()
+            if frame is None:
+                return
+            yield frame
+
+
+class EventStream:
+    """One event stream's life: the registry ticks it, the response drives it.
+
+    `work` runs beside the response and ends it by returning.
+    """
+
+    def __init__(self, front: Front, principal: Principal) -> None:
+        self._front = front
+        self._principal = principal
+        self.transport = StreamTransport()
+        self.outlet = Outlet(self.transport, front.desk.now)
+        self._announced = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = False
+
+    # --- the registry's calls -----------------------------------------------------------------
+
+    def tick(self, now: float, wall: float) -> None:
+        """Look at the clocks."""
+        limits = self._front.desk.limits
+        left = self._principal.expires_at - wall
+        if left <= -limits.auth_grace_seconds:
+            self.end_with(error_frame(ErrorCode.TOKEN_EXPIRED, "The token has expired."))
+        elif left <= _ANNOUNCE_SECONDS and not self._announced:
+            self._announced = True
+            self.start(self.outlet.tell(AuthExpiring(expires_in_ms=max(0, int(left * 1000)))))
+        elif now - self.outlet.last_sent >= limits.heartbeat_seconds and self.outlet.stuck_since is None:
+            self.start(self.outlet.tell(Heartbeat()))
+
+    def drain(self, reconnect_in_ms: int, reason: str) -> None:
+        """Send the client elsewhere; the farewell is the last frame."""
+        self.end_with(Drain(reconnect_in_ms=reconnect_in_ms, reason=reason))
+
+    def revoked(self) -> None:
+        """The user's tokens are void."""
+        self.end_with(error_frame(ErrorCode.FORBIDDEN, "The token was revoked."))
+
+    def end_with(self, frame: Frame) -> None:
+        """Send a last frame and end."""
+        if not self._ending:
+            self._ending = True
+            self.start(self._end(frame))
+
+    async def _end(self, frame: Frame) -> None:
+        await self.outlet.tell(frame)
+        await self.transport.close(0)
+
+    # --- the response -------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for as long as the stream lives."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not isinstance(task.exception(), TransportClosed):
+            code = (
+                ErrorCode.UNAVAILABLE
+                if isinstance(task.exception(), BrokerUnavailable)
+                else ErrorCode.INTERNAL
+            )
+            self.end_with(error_frame(code, "The stream cannot go on; connect again."))
+
+    def response(self, work: Coroutine[Any, Any, None], *, retry: bool = False) -> EventSourceResponse:
+        """The response that `work` fills. It begins at once."""
+        limits = self._front.limits
+        return EventSourceResponse(
+            self._body(work, retry=retry),
+            headers=_HEADERS,
+            ping=max(1, int(limits.sse_ping_seconds)),
+            sep="\n",
+            send_timeout=limits.slow_reader_seconds,
+        )
+
+    async def _body(self, work: Coroutine[Any, Any, None], *, retry: bool) -> AsyncGenerator[bytes, None]:
+        self._front.desk.sessions.add(self)
+        self.start(self._fill(work))
+        try:
+            if retry:
+                # jittered, so that a node's clients do not come back together
+                yield f"retry: {random.randint(2000, 5000)}\n\n".encode()  # noqa: S311
+            async for frame in self.transport.frames():
+                yield encode_event(frame)
+        except SendTimeoutError:
+            return
+        finally:
+            self._front.desk.sessions.remove(self)
+            self.transport.abandon()
+            for task in tuple(self._tasks):
+                task.cancel()
+
+    async def _fill(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
+        await self.transport.close(0)
