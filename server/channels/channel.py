@@ -131,9 +131,7 @@ class Channel:
 
     def _receive_text(self, arrival: TextArrived) -> None:
         live = self.texts.get(arrival.generation)
-        if live is not None and live.text.append(
-            arrival.attempt, arrival.previous, arrival.at, arrival.text
-        ):
+        if live is not None and live.text.append(arrival.attempt, arrival.previous, arrival.at, arrival.text):
             self._wake()
         else:
             self.stale = True
