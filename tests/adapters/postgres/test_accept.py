@@ -22,8 +22,8 @@ from tests.adapters.postgres.given import (
 )
 
 
-def test_a_first_message_makes_conversation_message_and_generation(app_url):
-    async def go():
+def test_a_first_message_makes_conversation_message_and_generation(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             order = a_send(user)
@@ -45,10 +45,10 @@ def test_a_first_message_makes_conversation_message_and_generation(app_url):
     asyncio.run(go())
 
 
-def test_accepting_is_one_round_trip(app_url):
+def test_accepting_is_one_round_trip(app_url: str) -> None:
     """quality.md: accept in at most 15 ms; architecture.md §3: one round trip."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with Database(app_url, limits=PoolLimits(min_size=1, max_size=2)) as database:
             store = PostgresConversationStore(database)
@@ -65,10 +65,10 @@ def test_accepting_is_one_round_trip(app_url):
     asyncio.run(go())
 
 
-def test_twenty_sends_of_one_id_make_one_message(app_url, admin_url):
+def test_twenty_sends_of_one_id_make_one_message(app_url: str, admin_url: str) -> None:
     """The loser of a race between duplicates gets the duplicate answer, not an error (protocol.md §3)."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url, max_size=20) as store:
             order = a_send(user)
@@ -86,8 +86,8 @@ def test_twenty_sends_of_one_id_make_one_message(app_url, admin_url):
     asyncio.run(go())
 
 
-def test_concurrent_sends_into_one_conversation_let_one_through(app_url):
-    async def go():
+def test_concurrent_sends_into_one_conversation_let_one_through(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url, max_size=20) as store:
             first = await a_turn(store, user)
@@ -102,8 +102,8 @@ def test_concurrent_sends_into_one_conversation_let_one_through(app_url):
     asyncio.run(go())
 
 
-def test_concurrent_sends_of_a_user_keep_to_the_greatest_number_of_generations(app_url):
-    async def go():
+def test_concurrent_sends_of_a_user_keep_to_the_greatest_number_of_generations(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url, max_size=20) as store:
             answers = await asyncio.gather(
@@ -116,8 +116,8 @@ def test_concurrent_sends_of_a_user_keep_to_the_greatest_number_of_generations(a
     asyncio.run(go())
 
 
-def test_an_ended_generation_frees_its_conversation(app_url):
-    async def go():
+def test_an_ended_generation_frees_its_conversation(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await store.accept(a_send(user))
@@ -130,10 +130,10 @@ def test_an_ended_generation_frees_its_conversation(app_url):
     asyncio.run(go())
 
 
-def test_a_refused_order_leaves_nothing(app_url, admin_url):
+def test_a_refused_order_leaves_nothing(app_url: str, admin_url: str) -> None:
     """A refused message uses nothing up, so it can be sent again with the same id (rest.md, Limits)."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await store.accept(a_send(user))
@@ -153,8 +153,8 @@ def test_a_refused_order_leaves_nothing(app_url, admin_url):
     asyncio.run(go())
 
 
-def test_a_default_title_is_replaced_once(app_url):
-    async def go():
+def test_a_default_title_is_replaced_once(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             made = await store.create(user, title=DEFAULT_TITLE, context_type="general", context_data=None)
@@ -168,10 +168,10 @@ def test_a_default_title_is_replaced_once(app_url):
     asyncio.run(go())
 
 
-def test_what_an_earlier_order_did_beside_is_known_to_whoever_begins_it(app_url):
+def test_what_an_earlier_order_did_beside_is_known_to_whoever_begins_it(app_url: str) -> None:
     """A node may die after the commit and before it told of the new conversation (architecture.md §6)."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             order = a_send(user)
@@ -185,8 +185,8 @@ def test_what_an_earlier_order_did_beside_is_known_to_whoever_begins_it(app_url)
     asyncio.run(go())
 
 
-def test_an_order_for_what_is_not_there_is_refused(app_url):
-    async def go():
+def test_an_order_for_what_is_not_there_is_refused(app_url: str) -> None:
+    async def go() -> None:
         user, other = a_user(), a_user()
         async with opened(app_url) as store:
             mine = await a_turn(store, user)
@@ -216,10 +216,10 @@ def test_an_order_for_what_is_not_there_is_refused(app_url):
     asyncio.run(go())
 
 
-def test_a_deleted_conversation_takes_no_orders(app_url, admin_url):
+def test_a_deleted_conversation_takes_no_orders(app_url: str, admin_url: str) -> None:
     """rest.md: a deleted one is 404 everywhere, and takes no messages."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             order = a_send(user)
@@ -250,10 +250,10 @@ def test_a_deleted_conversation_takes_no_orders(app_url, admin_url):
     asyncio.run(go())
 
 
-def test_an_erased_user_is_given_nothing_new(app_url, admin_url):
+def test_an_erased_user_is_given_nothing_new(app_url: str, admin_url: str) -> None:
     """rest.md, Data at rest: erasure leaves a tombstone that keeps late writers out."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await store.accept(a_send(user))
@@ -275,10 +275,10 @@ def test_an_erased_user_is_given_nothing_new(app_url, admin_url):
     asyncio.run(go())
 
 
-def test_what_a_user_wrote_is_stored_as_sent(app_url):
+def test_what_a_user_wrote_is_stored_as_sent(app_url: str) -> None:
     """SQL in every string (quality.md §3)."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         content = "'; DROP TABLE messages; -- $1 \\ \" \u2028 \U0001f9ed"
         async with opened(app_url) as store:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from uuid import UUID, uuid4
 
 import pytest
 
-from server.conversations.store import NotFound
+from server.conversations.store import MessageRow, NotFound
 from tests.adapters.postgres.given import (
     a_regenerate,
     a_send,
@@ -19,12 +20,12 @@ from tests.adapters.postgres.given import (
 )
 
 
-def contents(messages):
+def contents(messages: Iterable[MessageRow]) -> list[str]:
     return [message.content for message in messages]
 
 
-def test_history_is_the_conversation_so_far_and_ends_with_the_question(app_url):
-    async def go():
+def test_history_is_the_conversation_so_far_and_ends_with_the_question(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="a1")
@@ -38,8 +39,8 @@ def test_history_is_the_conversation_so_far_and_ends_with_the_question(app_url):
     asyncio.run(go())
 
 
-def test_history_takes_the_newest_that_fit_and_always_the_question(app_url):
-    async def go():
+def test_history_takes_the_newest_that_fit_and_always_the_question(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="a1", token_count=10)  # answers count 5
@@ -57,7 +58,7 @@ def test_history_takes_the_newest_that_fit_and_always_the_question(app_url):
             )
             assert contents(last.history) == ["q3", "a3", "q4"]
 
-            async def within(tokens, messages=200):
+            async def within(tokens: int, messages: int = 200) -> list[str]:
                 return contents(await store.history(user, last.message.id, tokens=tokens, messages=messages))
 
             assert await within(1) == ["q4"]
@@ -70,10 +71,10 @@ def test_history_takes_the_newest_that_fit_and_always_the_question(app_url):
     asyncio.run(go())
 
 
-def test_a_message_that_does_not_fit_ends_the_history(app_url):
+def test_a_message_that_does_not_fit_ends_the_history(app_url: str) -> None:
     """The newest that fit, without a hole: nothing older is taken because it is smaller."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="a1", token_count=1)
@@ -84,10 +85,10 @@ def test_a_message_that_does_not_fit_ends_the_history(app_url):
     asyncio.run(go())
 
 
-def test_a_regenerated_answer_is_a_sibling_made_without_the_old_one(app_url):
+def test_a_regenerated_answer_is_a_sibling_made_without_the_old_one(app_url: str) -> None:
     """rest.md: a new assistant message, sibling of the old, from the history up to the user message."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="a1")
@@ -103,8 +104,8 @@ def test_a_regenerated_answer_is_a_sibling_made_without_the_old_one(app_url):
     asyncio.run(go())
 
 
-def test_later_history_holds_the_newest_sibling(app_url):
-    async def go():
+def test_later_history_holds_the_newest_sibling(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="old")
@@ -117,8 +118,8 @@ def test_later_history_holds_the_newest_sibling(app_url):
     asyncio.run(go())
 
 
-def test_a_parent_picks_a_branch(app_url):
-    async def go():
+def test_a_parent_picks_a_branch(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="q1", answer="old")
@@ -139,8 +140,8 @@ def test_a_parent_picks_a_branch(app_url):
     asyncio.run(go())
 
 
-def test_a_repeated_regenerate_is_a_duplicate(app_url):
-    async def go():
+def test_a_repeated_regenerate_is_a_duplicate(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user)
@@ -152,10 +153,10 @@ def test_a_repeated_regenerate_is_a_duplicate(app_url):
     asyncio.run(go())
 
 
-def test_an_answer_that_answers_nothing_cannot_be_made_again(app_url, admin_url):
+def test_an_answer_that_answers_nothing_cannot_be_made_again(app_url: str, admin_url: str) -> None:
     """A welcome message has no question."""
 
-    async def go():
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             made = await store.create(user, title="t", context_type="assessment", context_data={"a": 1})
@@ -178,8 +179,8 @@ def test_an_answer_that_answers_nothing_cannot_be_made_again(app_url, admin_url)
     asyncio.run(go())
 
 
-def test_pages_go_both_ways_without_gap_or_overlap(app_url):
-    async def go():
+def test_pages_go_both_ways_without_gap_or_overlap(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             first = await a_turn(store, user, content="m0", answer="m1")
@@ -201,8 +202,8 @@ def test_pages_go_both_ways_without_gap_or_overlap(app_url):
     asyncio.run(go())
 
 
-def test_a_cursor_of_another_conversation_is_not_found(app_url):
-    async def go():
+def test_a_cursor_of_another_conversation_is_not_found(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             here, there = await a_turn(store, user), await a_turn(store, user)
@@ -219,8 +220,8 @@ def test_a_cursor_of_another_conversation_is_not_found(app_url):
     asyncio.run(go())
 
 
-def test_conversations_are_listed_by_newest_activity_and_counted(app_url):
-    async def go():
+def test_conversations_are_listed_by_newest_activity_and_counted(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             made = [(await a_turn(store, user)).conversation.id for _ in range(4)]
@@ -236,8 +237,8 @@ def test_conversations_are_listed_by_newest_activity_and_counted(app_url):
     asyncio.run(go())
 
 
-def test_context_and_metadata_come_back_as_they_went_in(app_url):
-    async def go():
+def test_context_and_metadata_come_back_as_they_went_in(app_url: str) -> None:
+    async def go() -> None:
         user = a_user()
         async with opened(app_url) as store:
             context = {"scores": [1, 2.5, None], "deep": {"ü": "\u2603"}}

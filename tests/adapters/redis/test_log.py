@@ -9,7 +9,7 @@ import pytest
 from protocol.position import Position
 from server.adapters.redis import keys
 from server.adapters.redis.scripts import LogWindow
-from server.channels.broker import ForeignValue
+from server.channels.broker import ForeignValue, FrameArrived, Revoked
 from tests.adapters.redis.support import Listener, a_client, an_adapter, eventually, new_id
 
 
@@ -278,13 +278,7 @@ def test_frames_and_revocations_reach_who_listens_and_nobody_else(redis_url: str
             await adapter.broker.publish_frame(user, b'{"type":"interim"}')
             at = await adapter.users.revoke(user)
             await eventually(lambda: len(listener.arrivals) == 2)
-            frame, revoked = listener.arrivals
-            assert (type(frame).__name__, frame.user, frame.body) == (
-                "FrameArrived",
-                user,
-                b'{"type":"interim"}',
-            )  # type: ignore[union-attr]
-            assert (type(revoked).__name__, revoked.user) == ("Revoked", user)
+            assert listener.arrivals == [FrameArrived(user, b'{"type":"interim"}'), Revoked(user)]
             assert await adapter.users.revoked_at_ms(user) == at
             assert await adapter.users.revoked_at_ms(other) is None
             assert (await adapter.broker.snapshot(user)).head.offset == 0
