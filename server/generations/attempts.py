@@ -105,6 +105,11 @@ class Answer:
         return self._draft
 
     @property
+    def is_open(self) -> bool:
+        """Whether an attempt is open; a successor's answer has none until it makes one."""
+        return self._draft is not None
+
+    @property
     def notes(self) -> tuple[AttemptNote, ...]:
         """One note per attempt, in order; the present one as far as it is."""
         if self._draft is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -16,9 +17,13 @@ from protocol.codec import encode
 from server.channels.broker import BrokerUnavailable
 from server.generations.house import House
 from server.generations.order import EndUnavailable
+from server.generations.restoring import sealed_state
 from server.generations.sealed import SealedEnd
+from server.generations.store import Gone
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -57,16 +62,25 @@ async def _commit(house: House, end: SealedEnd) -> bool:
 
 async def _conclude(house: House, end: SealedEnd, *, persisted: bool) -> None:
     event = encode(msgspec.structs.replace(end.finished, persisted=persisted))
-    await _again(lambda: house.store.conclude(end.user, end.generation, event=event, persisted=persisted))
+    while True:
+        try:
+            await _again(
+                lambda: house.store.conclude(end.user, end.generation, event=event, persisted=persisted)
+            )
+        except Gone:
+            # the store has lost the seal meanwhile; it is here
+            if not await _again(lambda: house.store.restore(sealed_state(end, owner=house.owner))):
+                log.warning("another owner ends it", extra={"generation": end.generation})
+                return
+        else:
+            return
 
 
-async def _again(call: Callable[[], Awaitable[object]]) -> None:
+async def _again(call: Callable[[], Awaitable[T]]) -> T:
     pause = _FIRST_PAUSE
     while True:
         try:
-            await call()
+            return await call()
         except BrokerUnavailable:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        else:
-            return

@@ -91,7 +91,7 @@ class House:
 
     `owner` is made at process start. `now` is monotonic seconds, `wall_ms` the node's clock.
     `estimate_ms` says how long a model's answer usually takes, `took` tells it; `count` counts tokens
-    in a text.
+    in a text, and `learn` is told a model, a prompt's estimated tokens and the reported ones.
     """
 
     owner: str
@@ -109,4 +109,5 @@ class House:
     estimate_ms: Callable[[str], int]
     took: Callable[[str, float], None]
     count: Callable[[str], int]
+    learn: Callable[[str, int, int], None] = field(default=lambda _model, _estimated, _reported: None)
     observe: Callable[[str, dict[str, str], float], None] = field(default=lambda _name, _labels, _value: None)

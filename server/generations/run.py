@@ -11,18 +11,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import TypeVar
 
 from protocol.codec import encode
 from protocol.codes import ErrorCode
 from protocol.frames import Delta, GenerationStarted, GenerationSwitched, Interim
 from server.channels.broker import BrokerUnavailable
-from server.generations import continuation, interim
+from server.generations import interim
+from server.generations.asking import Asking
 from server.generations.attempts import encode_note
 from server.generations.effects import (
     Announce,
     AppendText,
+    AttemptNote,
     CloseUpstream,
     CoolDown,
     Effect,
@@ -30,10 +32,10 @@ from server.generations.effects import (
     Fact,
     KeepNote,
     OpenUpstream,
-    PromptFailed,
     ShowInterim,
     ShowReasoning,
     StopRequested,
+    StoreAway,
     TakenOver,
     Tick,
     Yield,
@@ -41,24 +43,16 @@ from server.generations.effects import (
 from server.generations.ending import complete
 from server.generations.house import House
 from server.generations.machine import Machine
-from server.generations.order import (
-    EndUnavailable,
-    GenerationOrder,
-    Prompt,
-    PromptFor,
-    PromptImpossible,
-    encode_plan,
-)
+from server.generations.order import GenerationOrder, encode_plan
 from server.generations.record import build_end
+from server.generations.restoring import running_state
 from server.generations.sealed import SealedEnd, decode_end, encode_end
 from server.generations.store import Fenced, GenerationRecord, GenerationStart, Gone, Sealed, StopAsked
-from server.generations.upstream import Failed, FailureKind, UpstreamRequest
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_BACKLOG_CHARS = 64 * 1024
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -77,20 +71,18 @@ class Run:
         self.order = order
         self.machine = machine
         self.over = False
+        self.yielded = False
         self._house = house
         self._resumed = resumed
+        self._asking = Asking(order, house, self.feed)
         self._attempt = resumed.attempt if resumed else 1  # what the store knows
         self._started_at = house.now() - (_elapsed_seconds(resumed, house) if resumed else 0.0)
         self._started_ms = resumed.started_ms if resumed else house.wall_ms()
         self._answered_at = self._started_at
+        self._away_since: float | None = None
+        self._spoke = resumed is not None and resumed.length > 0
         self._effects: deque[Effect] = deque()
         self._work = asyncio.Event()
-        self._call = 0  # bumped when a call is opened or closed: facts of an older one are void
-        self._reader: asyncio.Task[None] | None = None
-        self._backlog = 0
-        self._room = asyncio.Event()
-        self._room.set()
-        self._prompt: PromptFor | None = order.prompt
         self._stopping = False
         self._estimate = resumed.estimated_response_ms if resumed else house.estimate_ms(machine.model)
 
@@ -102,7 +94,9 @@ class Run:
             self._take(self.machine.receive(fact, self._house.now()))
 
     def tick(self, now: float) -> None:
-        """Tell the machine that its deadline has passed, if it has."""
+        """Tell the machine that its deadline has passed, if it has; time without the store does not count."""
+        if self._away_since is not None:
+            return
         deadline = self.machine.next_deadline
         if deadline is not None and now >= deadline:
             self.feed(Tick())
@@ -118,18 +112,18 @@ class Run:
             return
         for effect in effects:
             if isinstance(effect, AppendText):
-                self._backlog += len(effect.text)
-                if self._backlog > _BACKLOG_CHARS:
-                    self._room.clear()
-            elif isinstance(effect, OpenUpstream | CloseUpstream):
-                self._call += 1
+                self._asking.queued(len(effect.text))
+            elif isinstance(effect, OpenUpstream):
+                self._asking.want(effect)
+            elif isinstance(effect, CloseUpstream):
+                self._asking.want(None)
         self._effects.extend(effects)
         self._work.set()
 
     # --- the driver -------------------------------------------------------------------------
 
     async def go(self) -> None:
-        """Drive the generation to its end, or until another owner has it. Never raises but on cancellation."""
+        """Drive it to its end, or until another owner has it; never raises but on cancellation."""
         try:
             await self._drive()
         except Exception:
@@ -139,7 +133,7 @@ class Run:
                 await self._end(End("failed", None, ErrorCode.INTERNAL, self.machine.notes))
         finally:
             self.over = True
-            await self._close_upstream()
+            await self._asking.close()
 
     async def _drive(self) -> None:
         if self._resumed is None and not await self._start():
@@ -157,29 +151,21 @@ class Run:
             case AppendText():
                 await self._append(effect)
             case OpenUpstream():
-                await self._open(effect)
+                await self._asking.open(effect)
             case CloseUpstream():
-                await self._close_upstream()
+                await self._asking.close()
             case Announce():
                 await self._announce(effect)
-            case ShowInterim():
-                await self._show_interim(effect)
-            case ShowReasoning():
-                await self._show_reasoning(effect)
-            case KeepNote():
-                note = effect.note
-                with suppress(Gone, Fenced, Sealed):
-                    await self._again(
-                        lambda: self._house.store.note(
-                            self.order.user, self.order.generation, note.attempt, encode_note(note)
-                        )
-                    )
+            case ShowInterim() | ShowReasoning():
+                await self._show(effect)
+            case KeepNote(note=note):
+                await self._keep(note)
             case CoolDown():
                 self._cool(effect)
             case End():
                 await self._end(effect)
             case Yield():
-                self.over = True
+                self.over = self.yielded = True
 
     # --- the store --------------------------------------------------------------------------
 
@@ -259,9 +245,16 @@ class Run:
         return "".join(pieces)
 
     def _written(self, chars: int) -> None:
-        self._backlog -= chars
-        if self._backlog <= _BACKLOG_CHARS // 2:
-            self._room.set()
+        self._asking.written(chars)
+        if not self._spoke:
+            self._spoke = True
+            self._house.observe(
+                "first_token", {"model": self.machine.model}, self._house.now() - self._started_at
+            )
+
+    async def _keep(self, note: AttemptNote) -> None:
+        order, store = self.order, self._house.store
+        await self._again(lambda: store.note(order.user, order.generation, note.attempt, encode_note(note)))
 
     async def _announce(self, effect: Announce) -> None:
         order = self.order
@@ -277,6 +270,8 @@ class Run:
             )
         )
         self._house.observe("switch", {"cause": effect.cause, "mode": effect.mode}, 1.0)
+        if effect.cause not in {"rate_limited", "node_lost", "node_drained"}:
+            self._house.cooldowns.failed(effect.from_model, self._house.now())
         try:
             await self._again(
                 lambda: self._house.store.switch(
@@ -291,7 +286,10 @@ class Run:
                 )
             )
         except StopAsked:
-            self.stop()
+            # the attempt never was, nor what was to follow it
+            self._stopping = True
+            self._effects.clear()
+            self.feed(StopRequested(unannounced=True))
             return
         except Fenced as fence:
             # one's own success whose reply was lost
@@ -322,31 +320,16 @@ class Run:
             self.feed(TakenOver())
             return False
         shown = self.machine.text[: effect.at] + text if effect else self.machine.text
-        begins = self.machine.begins
-        record = GenerationRecord(
-            user=order.user,
-            generation=order.generation,
-            conversation=order.conversation,
-            message=order.message,
-            reply_to=order.reply_to,
-            model=self.machine.model,
-            is_free_model=self.machine.model in order.plan.free,
-            estimated_response_ms=self._estimate,
+        record = running_state(
+            order,
+            self.machine,
             owner=house.owner,
             attempt=self._attempt,
-            status="running",
-            stop=self._stopping,
-            plan=encode_plan(order.plan),
-            notes=tuple(encode_note(note) for note in self.machine.notes),
-            record=b"",
-            persisted=False,
-            started_ms=self._started_ms,
-            deadline_ms=int(house.limits.generation_seconds * 1000),
-            text_attempt=max((attempt for attempt, _ in begins), default=0),
-            begins=begins,
-            length=len(shown),
             text=shown,
-            losses=0,
+            stop=self._stopping,
+            started_ms=self._started_ms,
+            estimated_response_ms=self._estimate,
+            deadline_ms=int(house.limits.generation_seconds * 1000),
         )
         log.warning(
             "store lost a generation, writing it again",
@@ -367,76 +350,18 @@ class Run:
             try:
                 answer = await call()
             except BrokerUnavailable:
+                if self._away_since is None:
+                    self._away_since = self._house.now()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                self._answered_at = self._house.now()
+                self._answered_at = now = self._house.now()
+                if self._away_since is not None:
+                    since, self._away_since = self._away_since, None
+                    self.feed(StoreAway(now - since))
                 return answer
 
-    # --- the model --------------------------------------------------------------------------
-
-    async def _open(self, effect: OpenUpstream) -> None:
-        call = self._call
-        if any(isinstance(later, End | Yield | CloseUpstream) for later in self._effects):
-            return
-        prompt = await self._prompt_for(effect.model)
-        if prompt is None or call != self._call:
-            return
-        messages = continuation.messages(prompt.messages, effect.partial, effect.continuation)
-        request = UpstreamRequest(
-            model=effect.model,
-            messages=messages,
-            max_tokens=effect.max_tokens,
-            temperature=self.order.plan.temperature,
-            user=self.order.user,
-            session=self.order.conversation,
-            request_id=self.order.request_id,
-            connect_seconds=self._house.limits.connect_seconds,
-        )
-        self._reader = asyncio.create_task(self._read(request, call), name=f"read {self.order.generation}")
-
-    async def _prompt_for(self, model: str) -> Prompt | None:
-        pause = _FIRST_PAUSE
-        while not self.over:
-            try:
-                if self._prompt is None:
-                    self._prompt = await self._house.prompts.load(
-                        self.order.user, self.order.conversation, self.order.reply_to
-                    )
-                return self._prompt(model)
-            except PromptImpossible as impossible:
-                self.feed(PromptFailed(impossible.code))
-                return None
-            except EndUnavailable:
-                if any(isinstance(later, End | Yield | CloseUpstream) for later in self._effects):
-                    return None
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-        return None
-
-    async def _read(self, request: UpstreamRequest, call: int) -> None:
-        machine, now = self.machine, self._house.now
-        try:
-            async with aclosing(self._house.upstream.stream(request)) as stream:
-                async for facts in stream:
-                    for fact in facts:
-                        if call != self._call or self.over:
-                            return
-                        self._take(machine.receive(fact, now()))
-                    if not self._room.is_set():
-                        await self._room.wait()
-        except Exception:
-            log.exception("reading a model failed", extra={"generation": self.order.generation})
-            if call == self._call:
-                self.feed(Failed(FailureKind.UPSTREAM_ERROR, detail="reader"))
-
-    async def _close_upstream(self) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
-            self._room.set()
-            with suppress(asyncio.CancelledError):
-                await reader
+    # --- notices ----------------------------------------------------------------------------
 
     def _cool(self, effect: CoolDown) -> None:
         now = self._house.now()
@@ -445,36 +370,34 @@ class Run:
         else:
             self._house.cooldowns.cool(effect.model, effect.seconds, now)
 
-    # --- notices ----------------------------------------------------------------------------
-
-    async def _show_interim(self, effect: ShowInterim) -> None:
-        free = effect.model in self.order.plan.free
-        frame = Interim(
-            generation=self.order.generation,
-            phase=effect.phase,
-            elapsed_ms=effect.elapsed_ms,
-            text=interim.sentence(effect.phase, free=free),
-            model=effect.model,
-            next_model=effect.next_model,
-        )
-        with suppress(BrokerUnavailable):
-            await self._house.broker.publish_frame(self.order.user, encode(frame))
-
-    async def _show_reasoning(self, effect: ShowReasoning) -> None:
-        frame = Delta(
-            generation=self.order.generation,
-            attempt=effect.attempt,
-            at=effect.at,
-            text=effect.text,
-            kind="reasoning",
-        )
+    async def _show(self, effect: ShowInterim | ShowReasoning) -> None:
+        """Notices are best effort: they are kept nowhere, and nothing waits for them."""
+        generation = self.order.generation
+        frame: Interim | Delta
+        if isinstance(effect, ShowInterim):
+            frame = Interim(
+                generation=generation,
+                phase=effect.phase,
+                elapsed_ms=effect.elapsed_ms,
+                text=interim.sentence(effect.phase, free=effect.model in self.order.plan.free),
+                model=effect.model,
+                next_model=effect.next_model,
+            )
+        else:
+            frame = Delta(
+                generation=generation,
+                attempt=effect.attempt,
+                at=effect.at,
+                text=effect.text,
+                kind="reasoning",
+            )
         with suppress(BrokerUnavailable):
             await self._house.broker.publish_frame(self.order.user, encode(frame))
 
     # --- the end ----------------------------------------------------------------------------
 
     async def _end(self, effect: End) -> None:
-        await self._close_upstream()
+        await self._asking.close()
         house = self._house
         end = build_end(
             self.order,
@@ -488,10 +411,28 @@ class Run:
         standing = await self._seal(end)
         self.over = True
         if standing is not None:
-            if effect.status == "completed":
-                house.took(self.machine.model, house.now() - self._started_at)
-            house.observe("end", {"status": standing.status}, house.now() - self._started_at)
+            self._learn(effect, standing)
             await complete(house, standing)
+
+    def _learn(self, effect: End, end: SealedEnd) -> None:
+        """What this end teaches: how long a model takes, how long prompts are, what failed."""
+        house = self._house
+        seconds = house.now() - self._started_at
+        if effect.status == "completed":
+            house.cooldowns.answered(self.machine.model)
+            house.took(self.machine.model, seconds)
+        for note in effect.notes:
+            if note.usage is not None:
+                house.learn(note.model, note.prompt_tokens_estimate, note.usage.prompt_tokens)
+        for bill in end.bills:
+            labels = {
+                "model": bill.model,
+                "outcome": bill.failure or end.status,
+                "free": str(bill.is_free_model),
+            }
+            house.observe("attempt", labels, bill.processing_time_ms / 1000)
+            house.observe("tokens", {"model": bill.model}, bill.prompt_tokens + bill.completion_tokens)
+        house.observe("end", {"status": end.status}, seconds)
 
     async def _seal(self, end: SealedEnd) -> SealedEnd | None:
         order, store = self.order, self._house.store

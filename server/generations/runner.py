@@ -19,6 +19,7 @@ from server.generations.ending import complete
 from server.generations.house import House
 from server.generations.machine import Machine
 from server.generations.order import GenerationOrder, decode_plan
+from server.generations.policy import NODE_DRAINED
 from server.generations.run import Run
 from server.generations.sealed import decode_end
 from server.generations.store import GenerationRecord
@@ -161,6 +162,8 @@ class Generations:
     def _successor(self, record: GenerationRecord) -> Run:
         house = self._house
         plan = decode_plan(record.plan)
+        notes = tuple(decode_note(note) for note in record.notes)
+        drained = any(note.attempt == record.attempt and note.failure == NODE_DRAINED for note in notes)
         elapsed = max(0.0, (house.wall_ms() - record.started_ms) / 1000)
         machine = Machine.resume(
             plan,
@@ -169,10 +172,11 @@ class Generations:
             started_at=house.now() - elapsed,
             text=record.text,
             attempt=record.attempt,
-            notes=tuple(decode_note(note) for note in record.notes),
+            model=record.model,
+            notes=notes,
             losses=record.losses,
             begins=record.begins,
-            cause="node_lost" if record.owner else "node_drained",
+            cause="node_drained" if drained else "node_lost",
             capabilities=capability,
             cooling=lambda model, now: house.cooldowns.is_cooling(model, now, free=model in plan.free),
         )
