@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from server.embedded.openrouter.gates import Gates
 from server.embedded.openrouter.http import Request, RequestError, RequestParser, response
@@ -49,10 +50,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods without being subclasses
+        self._transport = cast("asyncio.Transport", transport)
         # nothing is buffered here, so what counts as sent has really been handed to the kernel
-        transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=0)
         self._registry.add(self)
 
     def data_received(self, data: bytes) -> None:
