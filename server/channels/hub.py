@@ -14,7 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocol.position import Position
-from server.channels.broker import Arrival, Broker, BrokerUnavailable, Snapshot, Subscription
+from server.channels.broker import (
+    Arrival,
+    Broker,
+    BrokerUnavailable,
+    ForeignValue,
+    Snapshot,
+    Subscription,
+)
 from server.channels.channel import Channel, Reader
 
 log = logging.getLogger(__name__)
@@ -32,7 +39,10 @@ class HubLimits:
 
 
 class Hub:
-    """Channels by user. `now` is monotonic seconds, `wall_ms` this node's clock in milliseconds."""
+    """Channels by user. `now` is monotonic seconds, `wall_ms` this node's clock in milliseconds.
+
+    `gaps` counts how often the subscription was away: what pub/sub alone tells may have been missed.
+    """
 
     def __init__(
         self,
@@ -54,8 +64,12 @@ class Hub:
         self._stale: set[str] = set()
         self._work = asyncio.Event()
         self._checked_idle = 0.0
+        self.gaps = 0
         subscription.on_arrival(self._receive)
         subscription.on_gap(self._gap)
+
+    def __len__(self) -> int:
+        return len(self._channels)
 
     @property
     def readers(self) -> int:
@@ -72,7 +86,7 @@ class Hub:
         """
         channel = self._channels.get(user)
         if channel is None:
-            channel = self._channels[user] = Channel(user)
+            channel = self._channels[user] = Channel(user, self._wall_ms)
         self._leaving.pop(user, None)
         reader.offset = channel.offset
         channel.readers.add(reader)
@@ -82,6 +96,8 @@ class Hub:
                 snapshot = await self._catch_up(channel)
         except BaseException:
             self.detach(user, reader)
+            if channel.readers and channel.stale:
+                self._stale.add(user)
             raise
         reader.offset = channel.offset
         return channel, snapshot
@@ -121,6 +137,7 @@ class Hub:
             self._mark(channel)
 
     def _gap(self) -> None:
+        self.gaps += 1
         for channel in self._channels.values():
             channel.stale = True
             self._stale.add(channel.user)
@@ -142,9 +159,12 @@ class Hub:
             batch = users[start : start + step]
             results = await asyncio.gather(*(self._mend_one(user) for user in batch), return_exceptions=True)
             for user, result in zip(batch, results, strict=True):
-                if isinstance(result, BrokerUnavailable):
+                if isinstance(result, Exception):
+                    # tried again after a pause; nobody else's channel waits for it
                     self._stale.add(user)
-                elif isinstance(result, BaseException):
+                    if not isinstance(result, BrokerUnavailable):
+                        log.error("a channel cannot be read", exc_info=result)
+                elif result is not None:
                     raise result
 
     async def _mend_one(self, user: str) -> None:
@@ -167,8 +187,8 @@ class Hub:
             now = self._now()
             for arrival in buffered:
                 channel.receive(arrival, now)
-            if channel.stale:
-                self._mark(channel)
+        if channel.stale:
+            self._mark(channel)
         return snapshot
 
     async def _fill(self, channel: Channel, head: int) -> None:
@@ -176,7 +196,8 @@ class Hub:
             before = channel.offset
             page = await self._broker.read_log(channel.user, channel.position)
             if page:
-                channel.fill(page)
+                # what lies beyond the snapshot's head has arrived, and waits until it is merged
+                channel.fill(entry for entry in page if entry.offset <= head)
             if channel.offset == before:
                 channel.skip_to(head)
 
@@ -211,6 +232,9 @@ class Hub:
                 heads = await self._broker.heads(batch)
             except BrokerUnavailable:
                 return
+            except ForeignValue:
+                log.exception("the heads of some channels cannot be read")
+                continue
             for user, head in zip(batch, heads, strict=True):
                 compared = self._channels.get(user)
                 if compared is not None and _behind(compared, head):

@@ -87,8 +87,10 @@ class Reservation(Protocol):
 class Quota(Protocol):
     """The limits on messages, counted over all nodes and doors."""
 
-    async def reserve_message(self, user: str, *, free_model: bool) -> Reservation:
-        """Reserve a message in every window at once.
+    async def reserve_message(
+        self, user: str, *, free_model: bool, new_conversation: bool = False
+    ) -> Reservation:
+        """Reserve a message in every window it counts in, at once.
 
         Raises:
             Refusal: rate_limited, with `retry_after_ms`.
@@ -229,7 +231,8 @@ class Turns:
         )
 
     async def _accept(self, principal: Principal, order: SendOrder | RegenerateOrder, plan: Plan) -> Accepted:
-        reservation = await self._reserve(principal, order.client_message_id, plan)
+        new = isinstance(order, SendOrder) and order.conversation_id is None
+        reservation = await self._reserve(principal, order.client_message_id, plan, new_conversation=new)
         if isinstance(reservation, Accepted):
             return reservation
         kept = False
@@ -247,12 +250,14 @@ class Turns:
         return accepted
 
     async def _reserve(
-        self, principal: Principal, client_message_id: str, plan: Plan
+        self, principal: Principal, client_message_id: str, plan: Plan, *, new_conversation: bool
     ) -> Reservation | Accepted:
         """A reservation; or, where the limit is used up, the earlier acceptance of the same message."""
         try:
             return await self._quota.reserve_message(
-                principal.user, free_model=self._generations.first_model(plan) in plan.free
+                principal.user,
+                free_model=self._generations.first_model(plan) in plan.free,
+                new_conversation=new_conversation,
             )
         except BrokerUnavailable as error:
             raise unavailable() from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -46,7 +47,12 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Everything a door needs. `ready` says why the node takes no sessions, or `None`."""
+    """Everything a door needs. `ready` says why the node takes no sessions, or `None`.
+
+    `drained` is set once the node goes away: who waits for an answer is sent on.
+    `demo_token`, where there is a demo page, makes `{token, user, expires_at}`: another token for the user
+    it is given, or one for a user of its own choice.
+    """
 
     desk: Desk
     store: ConversationStore
@@ -62,4 +68,6 @@ class Front:
     kick_outbox: Callable[[], None]
     version: str
     estimate_ms: Callable[[str], int]
-    demo_token: Callable[[], dict[str, Any]] | None = None
+    metrics: Callable[[], bytes] | None = None
+    demo_token: Callable[[str | None], dict[str, Any]] | None = None
+    drained: asyncio.Event = field(default_factory=asyncio.Event)

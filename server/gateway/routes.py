@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from contextlib import suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from server.conversations.principal import Principal
+from server.conversations.principal import BadToken, Principal
 from server.gateway.answers import answer
 from server.gateway.front import Front
 from server.gateway.middleware import RequestId
+from server.gateway.pages import page_routes
 from server.gateway.problems import Problem, not_found, render
 from server.gateway.requests import authenticate
 from server.gateway.rest import conversations, generations, health, messages, sessions
@@ -50,13 +51,6 @@ OPEN: tuple[tuple[str, str, OpenHandler], ...] = (
     ("GET", "/health/ready", health.ready),
 )
 
-_WIDGET = Path(__file__).parent.parent / "widget"
-_PAGES = {"/": "index.html", "/demo.js": "demo.js", "/demo.css": "demo.css"}
-_CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
-
 
 def build_app(front: Front) -> Starlette:
     """The ASGI application."""
@@ -70,9 +64,11 @@ def build_app(front: Front) -> Starlette:
             Route(prefix + path, _open(front, handler), methods=[method]) for method, path, handler in OPEN
         ]
         routes.append(WebSocketRoute(f"{prefix}/ws", WebSocketDoor(front)))
+    if front.metrics is not None:
+        routes.append(Route("/metrics", _metrics(front)))
     if front.demo_token is not None:
         routes.append(Route("/demo/token", _demo_token(front), methods=["POST"]))
-        routes += [Route(path, _page(name)) for path, name in _PAGES.items()]
+        routes += page_routes()
     app = Starlette(
         routes=routes,
         middleware=[
@@ -146,17 +142,22 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return render(Problem(error.status_code, "VALIDATION_ERROR", "The request is not acceptable."), request)
 
 
-def _demo_token(front: Front) -> Callable[[Request], Awaitable[Response]]:
+def _metrics(front: Front) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(_: Request) -> Response:
-        assert front.demo_token is not None
-        return answer(front.demo_token(), status=201)
+        assert front.metrics is not None
+        return Response(front.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return endpoint
 
 
-def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        headers = {"Content-Security-Policy": _CSP, "Cache-Control": "no-cache"}
-        return FileResponse(_WIDGET / name, headers=headers)
+def _demo_token(front: Front) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        assert front.demo_token is not None
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        user = None
+        if scheme.lower() == "bearer":
+            with suppress(BadToken):
+                user = front.desk.verify(token.strip()).user
+        return answer(front.demo_token(user), status=201)
 
     return endpoint

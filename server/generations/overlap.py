@@ -4,10 +4,13 @@ Sans-I/O. `shown` is the text a reader has, `new` what the continuing model says
 suffix of `shown` that `new` begins with; one that covers all of `shown` is a *restart*. What counts as
 evidence is strict, since a false cut loses text and a missed one only repeats some:
 
-* at least eight characters, three different ones of them letters, digits or pictures (rules, table borders and
-  indentation repeat in any text), or the whole of a short last line;
+* at least eight characters, three different ones of them letters, digits or pictures (rules, table borders
+  and indentation repeat in any text), or the whole of a short last line;
 * no run: where the end of `shown` repeats itself, the same again may be just what comes next;
 * never from inside an indentation.
+
+All of this is asked of the end of `shown` alone, never of how much of `new` has come, so it does not matter
+in which pieces a continuation comes.
 """
 
 from __future__ import annotations
@@ -31,43 +34,92 @@ class Match:
     skip: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What comes next if a repetition goes on: `text[at:]`, white space aside where `bare`.
+
+    To follow it costs what comes, not what came: a long answer begun again is not searched anew per chunk.
+    """
+
+    text: str
+    at: int
+    bare: bool = False
+
+    def follow(self, new: str) -> Trail | None:
+        """The trail behind `new`; `None` where `new` leaves it or reaches its end."""
+        said = "".join(new.split()) if self.bare else new
+        end = self.at + len(said)
+        if end >= len(self.text) or not self.text.startswith(said, self.at):
+            return None
+        return Trail(self.text, end, self.bare)
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """What is known: the match there is, and whether another may still come about (`pending`).
+
+    It stays pending at least as long as `trail`, if there is one, can be followed.
+    """
+
+    match: Match | None = None
+    pending: bool = False
+    trail: Trail | None = None
+
+
+NONE = Repetition()
+
+
 def tells(text: str) -> bool:
     """Whether a repetition of `text` is evidence: three different letters, digits or pictures."""
-    return len({character for character in text if _speaks(character)}) >= _LEAST_DIFFERENT
-
-
-def is_run(text: str) -> bool:
-    """Whether `text` is at least two rounds of one thing, the last perhaps cut short."""
-    length = len(text)
-    half = text[: length - length // 2]
-    period = text.find(half, 1)
-    while period > 0:
-        if text.startswith(text[period:]):
-            return True
-        period = text.find(half, period + 1)
+    different: set[str] = set()
+    for character in text:
+        if character not in different and _speaks(character):
+            different.add(character)
+            if len(different) == _LEAST_DIFFERENT:
+                return True
     return False
 
 
-def overlap(shown: str, new: str) -> tuple[Match | None, bool]:
+def period(text: str) -> int:
+    """The length of the shortest thing that makes up `text` in two rounds or more; 0: there is none.
+
+    The last round may be cut short.
+    """
+    length = len(text)
+    half = text[: length - length // 2]
+    found = text.find(half, 1)
+    while found > 0:
+        if text.startswith(text[found:]):
+            return found
+        found = text.find(half, found + 1)
+    return 0
+
+
+def overlap(shown: str, new: str) -> Repetition:
     """The overlap, if there is one, and whether a longer one may still come about."""
+    short = _short_line(shown, new)
     if len(new) < LEAST_OVERLAP:
-        return _short_line(shown, new), bool(new) and new in shown
-    head, may_grow, pending = new[:LEAST_OVERLAP], tells(new) and not is_run(new), False
+        return Repetition(short, bool(new) and new in shown)
+    trail: Trail | None = None
+    head = new[:LEAST_OVERLAP]
     at = shown.find(head)
     while at >= 0:
-        again = shown[at:] if len(shown) - at <= len(new) else ""
-        if not again:
-            pending = pending or (may_grow and shown.startswith(new, at))
-        elif new.startswith(again) and tells(again):
-            if is_run(again) or shown.endswith(again, 0, at):
-                break
-            if not _inside_indentation(shown, at):
-                return Match(len(shown), len(again)), pending
-        at = shown.find(head, at + 1)
-    return _short_line(shown, new), pending
+        again, then = shown[at:], at + 1
+        if again.startswith(new) or new.startswith(again):
+            if not tells(again):
+                break  # and what is shorter tells less
+            rounds = period(again)
+            if rounds:
+                then = max(then, len(shown) - 2 * rounds + 1)  # until there it is a run
+            elif not _goes_on(shown, at) and not _inside_indentation(shown, at):
+                if len(again) <= len(new):
+                    return Repetition(Match(len(shown), len(again)), trail is not None, trail)
+                trail = trail or Trail(shown, at + len(new))
+        at = shown.find(head, then)
+    return Repetition(short, trail is not None, trail)
 
 
-def restart(shown: str, new: str) -> tuple[Match | None, bool]:
+def restart(shown: str, new: str) -> Repetition:
     """The answer begun again, white space aside, if it is, and whether that is still open.
 
     Where the new answer leaves the old one after `LEAST_RESTART` characters it is another answer: it
@@ -76,19 +128,25 @@ def restart(shown: str, new: str) -> tuple[Match | None, bool]:
     old, again = "".join(shown.split()), "".join(new.split())
     least = min(LEAST_RESTART, len(old))
     if least < LEAST_OVERLAP:
-        return None, False
+        return NONE
     same = _common_prefix(old, again)
-    common = old[:same]
-    if not tells(common) or is_run(common):
-        return None, False
+    common = old if same == len(again) else old[:same]
+    if not tells(common) or period(common):
+        return NONE
     if same == len(again) and same < len(old):
-        return None, True
+        return Repetition(None, True, Trail(old, same, bare=True))
     if same < least:
-        return None, False
-    found = Match(_place(shown, same), _place(new, same))
+        return NONE
+    match = Match(_place(shown, same), _place(new, same))
     # all of it, and the white space that follows has not come yet
-    unsure = same == len(old) and found.begin < len(shown) and not new[found.skip :].strip()
-    return found, unsure
+    unsure = same == len(old) and match.begin < len(shown) and not new[match.skip :].strip()
+    return Repetition(match, unsure)
+
+
+def _goes_on(shown: str, at: int) -> bool:
+    """Whether `shown[at:]` is a later round of something: it stands right before, or reaches into itself."""
+    again = shown[at:]
+    return shown.find(again, max(0, at - len(again)), len(shown) - 1) >= 0
 
 
 def _inside_indentation(shown: str, at: int) -> bool:
@@ -97,7 +155,7 @@ def _inside_indentation(shown: str, at: int) -> bool:
 
 def _short_line(shown: str, new: str) -> Match | None:
     line = shown[shown.rfind("\n") + 1 :]
-    if _LEAST_LINE <= len(line) < LEAST_OVERLAP and new.startswith(line) and tells(line) and not is_run(line):
+    if _LEAST_LINE <= len(line) < LEAST_OVERLAP and new.startswith(line) and tells(line) and not period(line):
         return Match(len(shown), len(line))
     return None
 

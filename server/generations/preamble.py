@@ -14,9 +14,9 @@ MOST_CHARS = 160
 """No preamble is longer."""
 
 _GREETING = (
-    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|all right|right|great|understood|got it|"
-    r"yes|no problem|sorry|apologies|my apologies|i apologi[sz]e|baik(?:lah)?|oke|tentu(?: saja)?|siap|ya|"
-    r"(?:mohon )?maaf|terima kasih)"
+    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|all right|right|great|understood|"
+    r"got it|yes|no problem|sorry|apologies|my apologies|i apologi[sz]e|"
+    r"baik(?:lah)?|oke|tentu(?: saja)?|siap|ya|(?:mohon )?maaf|terima kasih)"
 )
 _GOING_ON = (
     r"(?:(?:i(?:['’]ll| will|['’]m| am)|let me|let['’]s|we(?:['’]ll| will))(?: just| now)? )?"
@@ -47,9 +47,10 @@ _REFERS_LOOSELY = (
 )
 _STRONG = re.compile(rf"\b(?:{_REFERS})\b", re.IGNORECASE)
 _LOOSE = re.compile(rf"\b(?:{_REFERS}|{_REFERS_LOOSELY})\b", re.IGNORECASE)
+_OPEN = r"[\s*_(\[>\"'“]*"
+_GREETED = re.compile(rf"{_OPEN}{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+", re.IGNORECASE)
 _LINE = re.compile(
-    rf"(?P<open>[\s*_(\[>\"'“]*)"
-    rf"(?P<greeting>{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+)?"
+    rf"{_OPEN}(?P<greeting>{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+)?"
     rf"(?P<core>{_CORE})\b(?P<tail>[^:\n]{{0,100}}?)"
     rf"(?P<end>[.…!)\]*_]*:[*_)\]\"]*(?=\s)|[.…!)\]*_]*[ \t]*(?=\n))",
     re.IGNORECASE,
@@ -76,9 +77,7 @@ def preamble_length(text: str, *, final: bool) -> int | None:
         gap = _GAP.match(text, match.end("end"))
         assert gap is not None  # it matches nothing, too
         return gap.end()
-    if final or len(text) >= MOST_CHARS or "\n" in text.lstrip() or not _may_begin(text):
-        return 0
-    return None
+    return None if not final and len(text) <= MOST_CHARS and _may_become(text) else 0
 
 
 def _convinces(match: re.Match[str]) -> bool:
@@ -87,6 +86,14 @@ def _convinces(match: re.Match[str]) -> bool:
         return True
     refers = _LOOSE if colon or greeted else _STRONG
     return refers.search(match["core"] + match["tail"]) is not None
+
+
+def _may_become(text: str) -> bool:
+    """Whether a text that is no preamble yet may be one when more of it comes."""
+    greeted = _GREETED.match(text)
+    if greeted is not None and "\n" not in text[greeted.end() :] and _may_begin(text[greeted.end() :]):
+        return True
+    return "\n" not in text.lstrip() and _may_begin(text)
 
 
 def _may_begin(text: str) -> bool:

@@ -1,9 +1,9 @@
 """Where a continuation joins what was shown.
 
-Sans-I/O. A model that is asked to go on begins anywhere: with the very next character, with a few words that
-are there already, with the whole answer from its start, with "Sure, here is the rest:". The seam holds the first
-characters of a continuation back, finds out which it is, and lets the joined text go; then it is over. It
-looks once per attempt, never per chunk, so what the model repeats later stays.
+Sans-I/O. A model that is asked to go on begins anywhere: with the very next character, with a few words
+that are there already, with the whole answer from its start, with "Sure, here is the rest:". The seam holds
+the first characters of a continuation back, finds out which it is, and lets the joined text go; then it is
+over. It looks once per attempt, never per chunk, so what the model repeats later stays.
 
 How it decides, in this order, on the text as it came, then without its leading white space, then without a
 preamble, then without a fence line it opens:
@@ -14,8 +14,8 @@ preamble, then without a fence line it opens:
    clock's business.
 2. An answer begun again with other white space is aligned; one that leaves the old one after forty characters
    replaces what differs.
-3. Otherwise it is a clean continuation: joined as it is, without the preamble, and without a fence line that would
-   open again a code block which is open.
+3. Otherwise it is a clean continuation: joined as it is, without the preamble, and without a fence line that
+   would open again a code block which is open.
 
 What is ambiguous, and which way it falls:
 
@@ -23,8 +23,8 @@ What is ambiguous, and which way it falls:
   forty, is taken for repetition. A run ("ha ha ha") is not: there the same again may be just what comes next.
 * A separator the model left out is not invented: `world` after `Hello` stays `Helloworld`, since a cut inside
   a word looks the same. The one exception is a list: an item that follows an item gets its line break.
-* After a partial answer without its trailing white space (prefill), white space that the model brings replaces
-  what was cut off, a comma or full stop needs none, anything else gets it back.
+* After a partial answer without its trailing white space (prefill), white space that the model brings
+  replaces what was cut off, a comma or full stop needs none, anything else gets it back.
 * In an open code block leading white space is meant, and a fence line with a language opens it again.
 """
 
@@ -36,13 +36,23 @@ from enum import IntEnum
 
 from server.generations.fences import Fence, may_open, open_fence, opening, reopens
 from server.generations.graphemes import cluster_start
-from server.generations.overlap import LEAST_OVERLAP, LEAST_RESTART, Match, overlap, restart, tells
+from server.generations.overlap import (
+    LEAST_OVERLAP,
+    LEAST_RESTART,
+    NONE,
+    Match,
+    Repetition,
+    Trail,
+    overlap,
+    restart,
+    tells,
+)
 from server.generations.preamble import preamble_length
 
 GRACE = 4.0
 """A beginning that may still turn out a preamble is held for so many times the hold."""
 
-_CLOSING = frozenset(",.;:!?)]}%…、。，！？；：）」』】”’")  # noqa: RUF001 - full-width ones are meant
+_CLOSING = frozenset(",.;:!?)]}%…、。，！？；：）」』】”’")
 _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:(?P<bullet>[-*+•])|(?P<number>\d{1,3})(?P<dot>[.)]))[ \t]+\S")
 
 
@@ -52,6 +62,13 @@ class Joint:
 
     begin: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """More must come to know. As long as `trail`, if there is one, is followed, nothing else can."""
+
+    trail: Trail | None = None
 
 
 class Patience(IntEnum):
@@ -67,46 +84,49 @@ class Seam:
     """The seam of one attempt: feed it until it lets the joined text go, then it is over.
 
     `shown` is the text so far, `hold_chars` and `hold_seconds` how much is held back, counted from the first
-    text fed. `trimmed`: the model saw `shown` without its trailing white space. After the release `begin` is the
-    place, in code points of `shown`, where the joined text goes.
+    text fed. `trimmed`: the model saw `shown` without its trailing white space. After the release `begin` is
+    the place, in code points of `shown`, where the joined text goes.
     """
 
     def __init__(
         self, shown: str, *, hold_chars: int, hold_seconds: float, now: float, trimmed: bool = False
     ) -> None:
         self.begin = len(shown)
+        self.held = 0
+        """How many characters are held back."""
         self._shown = shown
         self._hold_chars = hold_chars
         self._hold_seconds = hold_seconds
         self._since = now
-        self._held = ""
+        self._pieces: list[str] = []
         self._trimmed = trimmed
         self._patience = Patience.ENOUGH_CAME
+        self._trail: Trail | None = None
         self._waits_for_text = False
 
     @property
     def deadline(self) -> float | None:
         """When to feed it again, with no text; `None` while only text can help."""
-        if not self._held or self._waits_for_text:
+        if not self.held or self._waits_for_text:
             return None
         waits = GRACE if self._patience >= Patience.TIME_IS_UP else 1.0
         return self._since + waits * self._hold_seconds
 
-    @property
-    def held(self) -> int:
-        """How many characters are held back."""
-        return len(self._held)
-
     def feed(self, text: str, now: float) -> str | None:
         """More of the continuation, or none: the joined text once it is sure, `None` until then."""
-        if not self._held:
+        if not self.held:
             self._since = now
-        self._held += text
+        self.held += len(text)
+        self._pieces.append(text)
+        if self._trail is not None:
+            self._trail = self._trail.follow(text)
+            if self._trail is not None:
+                return None
         if now >= self._since + GRACE * self._hold_seconds:
             self._patience = Patience.GRACE_IS_OVER
         elif now >= self._since + self._hold_seconds:
             self._patience = Patience.TIME_IS_UP
-        elif len(self._held) < self._hold_chars:
+        elif self.held < self._hold_chars:
             return None
         return self._settle(self._patience)
 
@@ -117,82 +137,89 @@ class Seam:
         return released
 
     def _settle(self, patience: Patience) -> str | None:
-        joint = join(
-            self._shown, self._held, trimmed=self._trimmed, hold_chars=self._hold_chars, patience=patience
-        )
-        if joint is None:
-            self._waits_for_text = patience is Patience.GRACE_IS_OVER
+        new = "".join(self._pieces)
+        self._pieces = [new]
+        joint = join(self._shown, new, trimmed=self._trimmed, hold_chars=self._hold_chars, patience=patience)
+        if isinstance(joint, Wait):
+            self._trail = joint.trail
+            self._waits_for_text = patience is Patience.GRACE_IS_OVER or joint.trail is not None
             return None
         if joint.text:
             self.begin = joint.begin
         return joint.text
 
 
-def join(shown: str, new: str, *, trimmed: bool, hold_chars: int, patience: Patience) -> Joint | None:
-    """How `new` joins `shown`; `None` while more must come to know (never when nothing follows)."""
+def join(shown: str, new: str, *, trimmed: bool, hold_chars: int, patience: Patience) -> Joint | Wait:
+    """How `new` joins `shown`; a `Wait` while more must come to know (never when nothing follows)."""
     fence = open_fence(shown)
     lead = preamble_length(new, final=patience >= Patience.GRACE_IS_OVER)
-    found, pending = _repeats(shown, new, 0, fence)
-    if found is None and not pending:
+    repetition = _repetition(shown, new, 0, fence)
+    if repetition == NONE:
         if lead is None:
-            return None
+            return Wait()
         if lead:
             if len(new) - lead < hold_chars and patience is Patience.ENOUGH_CAME:
-                return None
-            found, pending = _repeats(shown, new, lead, fence)
-    if pending and patience is not Patience.NOTHING_FOLLOWS:
-        if patience < Patience.GRACE_IS_OVER or tells(new[lead or 0 :]):
-            return None
-    if found is not None:
-        return _whole_clusters(shown, Joint(found.begin, new[found.skip :]))
+                return Wait()
+            repetition = _repetition(shown, new, lead, fence)
     body = new[lead or 0 :]
-    if _only_repeats(shown, body, hold_chars=hold_chars, pending=pending):
+    if patience is not Patience.NOTHING_FOLLOWS:
+        if not body:
+            return Wait()
+        telling = tells(body)
+        if repetition.pending and (telling or patience < Patience.GRACE_IS_OVER):
+            return Wait(repetition.trail if telling else None)
+    if repetition.match is not None:
+        return _whole_clusters(shown, Joint(repetition.match.begin, new[repetition.match.skip :]))
+    if repetition.pending and _is_half_a_repetition(shown, body, hold_chars):
         return Joint(len(shown), "")
-    if fence is not None:
-        if may_open(body) and patience < Patience.GRACE_IS_OVER:
-            return None
-        opened = opening(body)
-        if opened is not None and reopens(opened, fence):
-            # the line break that ended the fence line stands where the code's line begins
-            return _whole_clusters(shown, _clean(shown, body[opened.length :], trimmed=False))
-    return _whole_clusters(shown, _clean(shown, body, trimmed=trimmed and not lead))
+    return _whole_clusters(shown, _clean(shown, body, fence, trimmed=trimmed and not lead))
 
 
-def _repeats(shown: str, new: str, lead: int, fence: Fence | None) -> tuple[Match | None, bool]:
-    """What of `new` behind `lead` repeats `shown`, as it came, without white space, without a fence line."""
-    starts = [lead]
+def _repetition(shown: str, new: str, lead: int, fence: Fence | None) -> Repetition:
+    """What of `new` behind `lead` repeats `shown`: as it came, without white space, without a fence line."""
     body = new[lead:]
+    starts = [lead]
     if fence is None:
         starts.append(lead + len(body) - len(body.lstrip()))
     opened = opening(body)
     if opened is not None:
         starts.append(lead + opened.length)
-    kept = shown.rstrip()
-    waiting = may_open(body) and not shown.startswith(body.lstrip())
     for start in dict.fromkeys(starts):
-        said = new[start:]
-        for ours in dict.fromkeys((shown, kept)):
-            found, pending = overlap(ours, said)
-            if pending:
-                return found and Match(found.begin, start + found.skip), True
-            if found is not None:
-                unsure = ours is not shown and not said[found.skip :].strip()
-                return Match(found.begin, start + found.skip), unsure
-        found, pending = restart(shown, said)
-        if found is not None or pending:
-            return found and Match(found.begin, start + found.skip), pending
-    return None, waiting
+        repetition = _repetition_from(shown, new[start:])
+        if repetition != NONE:
+            match = repetition.match and Match(repetition.match.begin, start + repetition.match.skip)
+            return Repetition(match, repetition.pending, repetition.trail)
+    return Repetition(pending=may_open(body) or (bool(body) and not body.strip()))
 
 
-def _only_repeats(shown: str, body: str, *, hold_chars: int, pending: bool) -> bool:
+def _repetition_from(shown: str, said: str) -> Repetition:
+    """What of `said` repeats `shown`, from its very first character."""
+    kept = shown.rstrip()
+    for ours in dict.fromkeys((shown, kept)):
+        found = overlap(ours, said)
+        if found.pending:
+            return found
+        if found.match is not None:
+            # without the white space at the end: what of it the model says may not have come yet
+            unsure = ours is not shown and not said[found.match.skip :].strip()
+            return Repetition(found.match, unsure)
+    return restart(shown, said)
+
+
+def _is_half_a_repetition(shown: str, body: str, hold_chars: int) -> bool:
     """Whether a continuation that ended in the middle of repeating `shown` brought nothing of its own."""
     said = body.strip()
-    long_enough = len(said) >= max(hold_chars, LEAST_OVERLAP)
-    return pending and (long_enough or (len(said) >= LEAST_RESTART and shown.lstrip().startswith(said)))
+    return len(said) >= max(hold_chars, LEAST_OVERLAP) or (
+        len(said) >= LEAST_RESTART and shown.lstrip().startswith(said)
+    )
 
 
-def _clean(shown: str, body: str, *, trimmed: bool) -> Joint:
-    """A clean continuation: white space put right, a list item on a line of its own."""
+def _clean(shown: str, body: str, fence: Fence | None, *, trimmed: bool) -> Joint:
+    """A clean continuation: no second fence line, white space put right, a list item on a line of its own."""
+    opened = opening(body) if fence is not None else None
+    if opened is not None and reopens(opened, fence):
+        # the line break that ended the fence line stands where the code's line begins
+        return Joint(len(shown), body[opened.length :])
     kept = len(shown.rstrip())
     if trimmed and body and kept < len(shown):
         if body[0].isspace() or (body[0] in _CLOSING and "\n" not in shown[kept:]):

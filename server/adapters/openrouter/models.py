@@ -73,7 +73,7 @@ class Catalogue:
                 model = self._models.get(base)
         return model
 
-    def known(self, slug: str) -> bool:
+    def is_known(self, slug: str) -> bool:
         """Whether a call may work: false only for a plain slug that an existing listing does not hold."""
         if not self._models or slug.startswith(("openrouter/", "~")):
             return True
@@ -89,7 +89,7 @@ class Catalogue:
         model = self.find(slug)
         return model is not None and model.takes_images
 
-    def free(self, slug: str) -> bool:
+    def is_free(self, slug: str) -> bool:
         """Whether calls cost nothing: by name, or by listed prices of zero."""
         if slug.endswith(":free") or slug == FREE_ROUTER:
             return True
@@ -101,7 +101,7 @@ class Catalogue:
         found: dict[str, str] = {}
         for slug in slugs:
             model = self.find(slug)
-            if not self.known(slug):
+            if not self.is_known(slug):
                 found[slug] = "is not in OpenRouter's listing"
             elif model is not None and model.expires is not None:
                 found[slug] = f"will be retired on {model.expires.isoformat()}"

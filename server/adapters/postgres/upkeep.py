@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from server.adapters.postgres.pool import RolePool
 from server.adapters.postgres.queries import query
+
+log = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -13,6 +16,18 @@ class Upkeep:
 
     def __init__(self, system: RolePool) -> None:
         self._system = system
+
+    async def keep(self) -> None:
+        """Make what is missing, and say what lies beside it.
+
+        Raises:
+            StoreUnavailable
+        """
+        for made in await self.create_partitions():
+            log.info("partition made", extra={"partition": made})
+        strays = await self.stray_rows()
+        if strays:
+            log.error("rows lie in no month's partition", extra={"rows": strays})
 
     async def create_partitions(self) -> list[str]:
         """Create the months from one back to three ahead that are missing; their tables' names.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -141,14 +142,30 @@ async def _wait(
         if accepted.duplicate:
             finished = await finished_generation(front, principal, accepted.generation.id)
         if finished is None:
-            try:
-                async with asyncio.timeout(front.limits.rest_wait_seconds):
-                    finished = await waiter.wait(channel, snapshot.head, accepted.generation.id)
-            except TimeoutError:
-                return _still_streaming(request, accepted)
+            finished = await _end_of(front, waiter.wait(channel, snapshot.head, accepted.generation.id))
+        if finished is None:
+            return _still_streaming(request, accepted)
     finally:
         front.desk.hub.detach(principal.user, waiter)
     return _ended(front, accepted, finished, regenerated=regenerated)
+
+
+async def _end_of(
+    front: Front, waiting: Coroutine[Any, Any, GenerationFinished]
+) -> GenerationFinished | None:
+    """The end, or `None` where it takes too long, or the node goes away meanwhile."""
+    ending = asyncio.create_task(waiting)
+    leaving = asyncio.create_task(front.drained.wait())
+    try:
+        await asyncio.wait(
+            {ending, leaving},
+            timeout=front.limits.rest_wait_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return ending.result() if ending.done() else None
+    finally:
+        ending.cancel()
+        leaving.cancel()
 
 
 async def _accepted(accept: Any) -> Accepted:

@@ -44,7 +44,7 @@ def test_an_entry_says_context_images_price_and_retirement():
     assert catalogue.find("a/b") == catalogue.find("a/b-20260101") == expected
     assert catalogue.context_length("a/b") == 8192
     assert catalogue.takes_images("a/b")
-    assert not catalogue.free("a/b")
+    assert not catalogue.is_free("a/b")
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_an_entry_says_context_images_price_and_retirement():
     ],
 )
 def test_free_is_a_name_or_prices_of_zero(entry: Any, free: bool):
-    assert a_catalogue(entry).free(entry["id"]) == free
+    assert a_catalogue(entry).is_free(entry["id"]) == free
 
 
 def test_before_the_listing_came_nothing_is_forbidden_and_nothing_is_claimed():
     catalogue = Catalogue()
 
     assert not catalogue.fetched
-    assert catalogue.known("a/b")
+    assert catalogue.is_known("a/b")
     assert catalogue.context_length("a/b") is None
     assert not catalogue.takes_images("a/b")
-    assert catalogue.free("a/b:free")
-    assert not catalogue.free("a/b")
+    assert catalogue.is_free("a/b:free")
+    assert not catalogue.is_free("a/b")
     assert catalogue.problems(["a/b"]) == {}
 
 
@@ -91,7 +91,7 @@ def test_before_the_listing_came_nothing_is_forbidden_and_nothing_is_claimed():
     ],
 )
 def test_routing_variants_and_aliases_need_no_listing_of_their_own(slug: str, known: bool):
-    assert a_catalogue(FULL).known(slug) == known
+    assert a_catalogue(FULL).is_known(slug) == known
 
 
 def test_missing_and_retiring_models_are_problems():

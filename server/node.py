@@ -1,0 +1,410 @@
+"""One node: every part made and connected, here and nowhere else.
+
+`build_node` is the composition root; its keyword arguments are the seams of tests. A node is an asynchronous
+context manager: inside it works, and all its tasks are one group, so a dead one takes the node down visibly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from starlette.types import ASGIApp
+
+from protocol.frames import Limits
+from server.adapters.openrouter.listing import watch_listing
+from server.adapters.openrouter.upstream import OpenRouter
+from server.adapters.postgres.conversation_store import PostgresConversationStore
+from server.adapters.postgres.pool import Database, PoolLimits
+from server.adapters.postgres.upkeep import Upkeep
+from server.adapters.redis.adapter import RedisAdapter
+from server.adapters.redis.quota import QuotaLimits, RedisQuota
+from server.adapters.redis.scripts import LogWindow
+from server.channels.broker import BrokerUnavailable
+from server.channels.hub import Hub, HubLimits
+from server.conversations.custodian import Custodian, CustodyPace
+from server.conversations.ends import Ends
+from server.conversations.models import ModelChains
+from server.conversations.prompts import Prompts
+from server.conversations.store import StoreUnavailable
+from server.conversations.tokens import Calibration, estimate_text
+from server.conversations.turns import TurnLimits, Turns
+from server.gateway.auth import Authenticator, mint
+from server.gateway.front import DoorLimits, Front, Health
+from server.gateway.routes import build_app
+from server.generations.durations import Durations
+from server.generations.effects import GenerationLimits
+from server.generations.house import Cooldowns, House, LoopWatch
+from server.generations.runner import Generations
+from server.metrics import Metrics
+from server.session.desk import Desk, Sessions
+from server.session.machine import SessionLimits, token_time
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+VERSION = "1.0.0"
+
+_BEAT_SECONDS = 3.0
+_DEMO_TOKEN_SECONDS = 24 * 3600
+_OPEN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a node's dependencies are, and its secrets: from the settings, or embedded."""
+
+    database_url: str
+    redis_url: str
+    openrouter_base_url: str
+    openrouter_keys: tuple[str, ...]
+    jwt_secret: str
+    internal_key: str
+
+
+class Node:
+    """A node. `app` is its ASGI application."""
+
+    def __init__(
+        self,
+        *,
+        app: ASGIApp,
+        front: Front,
+        database: Database,
+        redis: RedisAdapter,
+        openrouter: OpenRouter,
+        generations: Generations,
+        tasks: dict[str, Callable[[], Awaitable[Any]]],
+        readiness: _Readiness,
+    ) -> None:
+        self.app = app
+        self.front = front
+        self.redis = redis
+        self.openrouter = openrouter
+        self.generations = generations
+        self._database = database
+        self._tasks = tasks
+        self._readiness = readiness
+        self._group: asyncio.TaskGroup | None = None
+        self._running: list[asyncio.Task[Any]] = []
+
+    async def __aenter__(self) -> Self:
+        """Connect and begin to work.
+
+        Raises:
+            StoreUnavailable: PostgreSQL cannot be reached for half a minute.
+            RoleRefused: the login may not do the service's work.
+        """
+        await self._open_database()
+        await self.redis.start()
+        self._group = await asyncio.TaskGroup().__aenter__()
+        for name, task in self._tasks.items():
+            self._running.append(self._group.create_task(_outlive(name, task), name=name))
+        self._readiness.started = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._group is not None
+        self._readiness.draining = True
+        for task in self._running:
+            task.cancel()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            await self.openrouter.aclose()
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self.redis.presence.retire()
+            except (BrokerUnavailable, TimeoutError):
+                log.info("the store is away at the end; places run out by themselves")
+            await self.redis.aclose()
+            await self._database.close()
+
+    async def drain(self, seconds: float, reason: str = "restart") -> None:
+        """Send everybody elsewhere, let answers finish for so long, hand over the rest."""
+        if self._readiness.draining:
+            return
+        self._readiness.draining = True
+        self.front.desk.turns.draining = True
+        self.front.drained.set()
+        log.info(
+            "draining", extra={"sessions": len(self.front.desk.sessions), "answers": len(self.generations)}
+        )
+        await asyncio.gather(
+            self.front.desk.sessions.drain(min(3.0, seconds / 2), reason), self.generations.drain(seconds)
+        )
+
+    async def _open_database(self) -> None:
+        deadline = time.monotonic() + _OPEN_SECONDS
+        while True:
+            try:
+                await self._database.open()
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+
+class _Readiness:
+    """Whether the node takes sessions."""
+
+    def __init__(self, connected: Callable[[], bool]) -> None:
+        self.started = False
+        self.draining = False
+        self._connected = connected
+
+    def reason(self) -> str | None:
+        """Why not, or `None`."""
+        if not self.started:
+            return "starting"
+        if self.draining:
+            return "draining"
+        return None if self._connected() else "Redis is away"
+
+
+def build_node(
+    settings: Settings,
+    around: Surroundings,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    pace: CustodyPace | None = None,
+    hub_limits: HubLimits | None = None,
+) -> Node:
+    """Make a node; nothing is connected yet.
+
+    Raises:
+        ValueError: an address or a key cannot be used.
+    """
+    process = f"{settings.node_id or 'node'}-{new_id()}"
+    metrics = Metrics()
+
+    # adapters
+    database = Database(
+        around.database_url,
+        schema=settings.db_schema,
+        limits=PoolLimits(min_size=settings.db_pool_min, max_size=settings.db_pool_max),
+    )
+    store = PostgresConversationStore(database)
+    redis = RedisAdapter(
+        around.redis_url,
+        process=process,
+        window=LogWindow(
+            events=settings.log_window_events,
+            seconds=settings.log_window_hours * 3600,
+            text_seconds=settings.text_window_minutes * 60,
+        ),
+    )
+    openrouter = OpenRouter(
+        base_url=around.openrouter_base_url,
+        keys=around.openrouter_keys,
+        referer=settings.http_referer,
+        title=settings.x_title,
+    )
+    catalogue = openrouter.catalogue
+
+    # channels and generations
+    hub = Hub(
+        redis.broker, redis.subscription, now=now, wall_ms=lambda: int(wall() * 1000), limits=hub_limits
+    )
+    durations = Durations(catalogue.is_free)
+    calibration = Calibration()
+    prompts = Prompts(store, catalogue, calibration, history_tokens=settings.max_conversation_history_tokens)
+    house = House(
+        owner=process,
+        store=redis.generations,
+        leases=redis.leases,
+        upstream=openrouter,
+        prompts=prompts,
+        ends=Ends(store),
+        broker=redis.broker,
+        limits=_generation_limits(settings),
+        cooldowns=Cooldowns(settings.model_cooldown_seconds),
+        watch=LoopWatch(now()),
+        now=now,
+        wall_ms=lambda: int(wall() * 1000),
+        estimate_ms=durations.estimate_ms,
+        took=durations.took,
+        count=estimate_text,
+        learn=lambda model, estimated, reported: calibration.observe(
+            model, estimated=estimated, reported=reported
+        ),
+        observe=metrics.observe,
+    )
+    generations = Generations(house)
+    redis.subscription.on_stop(generations.stop)
+    redis.subscription.on_wake(generations.wake)
+
+    # conversations
+    chains = model_chains(settings)
+    turns = Turns(
+        store,
+        generations,
+        redis.generations,
+        prompts,
+        chains,
+        catalogue,
+        RedisQuota(
+            redis.limits,
+            QuotaLimits(
+                messages_per_hour=settings.rate_limit_messages_per_hour,
+                conversations_per_day=settings.rate_limit_conversations_per_day,
+                free_model_per_minute=settings.free_model_rate_limit_per_minute,
+            ),
+        ),
+        TurnLimits(
+            max_message_length=settings.max_message_length,
+            max_generations=settings.max_generations_per_user,
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+        ),
+    )
+    custodian = Custodian(
+        store, redis.broker, redis.generations, turns, openrouter, Upkeep(database.system), pace=pace
+    )
+
+    # sessions and doors
+    sessions = Sessions(now, wall)
+    session_limits = SessionLimits(
+        heartbeat_seconds=settings.heartbeat_seconds,
+        auth_grace_seconds=settings.auth_grace_seconds,
+        slow_reader_seconds=settings.slow_reader_seconds,
+    )
+    desk = Desk(
+        hub=hub,
+        broker=redis.broker,
+        presence=redis.presence,
+        turns=turns,
+        sessions=sessions,
+        verify=Authenticator(around.jwt_secret).verify,
+        limits=session_limits,
+        announced=Limits(
+            max_frame_bytes=session_limits.max_frame_bytes,
+            max_message_length=settings.max_message_length,
+            max_sessions=settings.max_sessions_per_user,
+            max_generations=settings.max_generations_per_user,
+        ),
+        now=now,
+        wall=wall,
+        new_id=new_id,
+        observe=metrics.observe,
+    )
+    readiness = _Readiness(lambda: redis.subscription.connected)
+    front = Front(
+        desk=desk,
+        store=store,
+        generations=generations,
+        generation_store=redis.generations,
+        tickets=redis.tickets,
+        limits=DoorLimits(
+            rest_wait_seconds=settings.rest_wait_seconds, slow_reader_seconds=settings.slow_reader_seconds
+        ),
+        origins=frozenset(settings.allowed_origins),
+        proxies=tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies),
+        internal_key=around.internal_key,
+        health=Health(
+            probes={"database": store.healthy, "redis": redis.reachable, "rabbitmq": _disabled},
+            full={"openrouter": openrouter.reachable},
+        ),
+        ready=readiness.reason,
+        kick_outbox=custodian.kick,
+        version=VERSION,
+        estimate_ms=durations.estimate_ms,
+        metrics=metrics.render if settings.enable_metrics else None,
+        demo_token=None
+        if settings.app_env == "production"
+        else lambda user: _demo_token(around.jwt_secret, user or new_id(), wall()),
+    )
+    metrics.watch("chat_sessions", "Open sessions, sockets and event streams.", lambda: len(sessions))
+    metrics.watch("chat_generations", "Answers being written here.", lambda: len(generations))
+    metrics.watch("conversations_active_total", "Channels somebody reads here.", lambda: len(hub))
+    configured = tuple(dict.fromkeys((*chains.free, *chains.premium, *chains.emergency)))
+    return Node(
+        app=build_app(front),
+        front=front,
+        database=database,
+        redis=redis,
+        openrouter=openrouter,
+        generations=generations,
+        tasks={
+            "hub": hub.run,
+            "generation deadlines": generations.tick,
+            "leases": generations.keep_leases,
+            "sweep": generations.sweep,
+            "sessions": sessions.look,
+            "custodian": custodian.run,
+            "presence": lambda: _beat(redis),
+            "model listing": lambda: watch_listing(openrouter, configured, _warn_of_model),
+        },
+        readiness=readiness,
+    )
+
+
+def model_chains(settings: Settings) -> ModelChains:
+    """The configured models, in the order they are tried."""
+    free = (settings.default_model, settings.fallback_model, *settings.extra_fallback_models)
+    emergency = () if settings.use_free_models_only else (settings.emergency_fallback_model,)
+    return ModelChains(
+        free=tuple(dict.fromkeys(model for model in free if model)),
+        premium=settings.premium_models,
+        emergency=tuple(model for model in emergency if model),
+    )
+
+
+def _generation_limits(settings: Settings) -> GenerationLimits:
+    return GenerationLimits(
+        connect_seconds=settings.connect_timeout_seconds,
+        first_token_seconds=settings.first_token_timeout_seconds,
+        stall_seconds=settings.stall_timeout_seconds,
+        generation_seconds=settings.generation_timeout_seconds,
+        interim_after_seconds=settings.interim_after_seconds,
+        interim_every_seconds=settings.interim_every_seconds,
+        seam_hold_seconds=settings.seam_hold_seconds,
+        seam_hold_chars=settings.seam_hold_chars,
+        max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+    )
+
+
+def _demo_token(secret: str, user: str, wall: float) -> dict[str, Any]:
+    token = mint(secret, user, now=wall, seconds=_DEMO_TOKEN_SECONDS)
+    return {"token": token, "user": user, "expires_at": token_time(wall + _DEMO_TOKEN_SECONDS)}
+
+
+async def _disabled() -> bool | None:
+    return None
+
+
+async def _beat(redis: RedisAdapter) -> None:
+    """Say that this process lives, for ever."""
+    while True:
+        try:
+            await redis.presence.beat()
+        except BrokerUnavailable:
+            log.info("the store is away")
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def _outlive(name: str, task: Callable[[], Awaitable[Any]]) -> None:
+    """A node's task ends with the node, or ends the node."""
+    await task()
+    raise RuntimeError(f"the node's task {name!r} ended")
+
+
+def _warn_of_model(slug: str, problem: str) -> None:
+    log.warning("a configured model %s", problem, extra={"model": slug})
