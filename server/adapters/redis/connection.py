@@ -57,9 +57,7 @@ class Connections:
         elif self.sharded:
             plain = "redis" + url.removeprefix("redis+cluster")
             self._endpoint = _endpoint(plain)
-            self.client = RedisCluster.from_url(
-                plain, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CALL_SECONDS, protocol=2
-            )
+            self.client = RedisCluster.from_url(plain, **_options())
         elif scheme in {"redis", "rediss", "unix"}:
             self._endpoint = _endpoint(url)
             pool = BlockingConnectionPool.from_url(
@@ -135,11 +133,13 @@ class Connections:
 
 
 def _options() -> dict[str, Any]:
-    # A verb asked again is the caller's affair, who knows what it means; the library must not.
     return {
+        # A verb asked again is the caller's affair, who knows what it means; the library must not.
         "retry": Retry(NoBackoff(), 0),
         "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": CALL_SECONDS,
+        # Whoever calls has a deadline. One more here would be a task for every command, and before
+        # Python 3.12 `wait_for` forgets a cancellation that comes just as the command has gone out.
+        "socket_timeout": None,
         "protocol": 2,
     }
 

@@ -40,16 +40,22 @@ class RedisPresence:
         """
         lived = await self._scripts.command("SET", keys.process(self._process), 1, "PX", _LIVENESS_MS, "GET")
         if lived is None and self._held:
-            await self._scripts.call_many(
-                "take_place",
-                [
-                    ([keys.places(user)], [session, self._process, 0, "", _PLACE_MS])
-                    for session, user in self._held.items()
-                ],
-            )
+            held = dict(self._held)
+            try:
+                await self._scripts.call_many(
+                    "take_place",
+                    [
+                        ([keys.places(user)], [session, self._process, 0, "", _PLACE_MS])
+                        for session, user in held.items()
+                    ],
+                )
+            finally:
+                # Who left meanwhile may have left before the place was taken again.
+                self._leaving |= {session: held[session] for session in held.keys() - self._held.keys()}
         for session, user in list(self._leaving.items()):
-            await self._scripts.command("HDEL", keys.places(user), session)
-            self._leaving.pop(session, None)
+            if session in self._leaving:
+                await self._scripts.command("HDEL", keys.places(user), session)
+                self._leaving.pop(session, None)
 
     async def retire(self) -> None:
         """Say that this process is gone; its places count no more.

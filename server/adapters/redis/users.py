@@ -9,6 +9,7 @@ from server.adapters.redis import keys, payload
 from server.adapters.redis.scripts import Scripts, Word, unavailable
 
 _ERASE_SECONDS = 60.0
+_KEYS_AT_ONCE = 500
 _SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
@@ -50,7 +51,13 @@ class RedisUsers:
         gone = 0
         with unavailable():
             async with asyncio.timeout(_ERASE_SECONDS):
+                found: list[bytes] = []
                 async for name in self._scripts.client.scan_iter(match=pattern, count=1000):
                     if name not in kept:
-                        gone += int(await self._scripts.client.unlink(name))
+                        found.append(name)
+                    if len(found) >= _KEYS_AT_ONCE:
+                        gone += int(await self._scripts.client.unlink(*found))
+                        found.clear()
+                if found:
+                    gone += int(await self._scripts.client.unlink(*found))
         return gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,6 +96,16 @@ async def eventually(is_so: Callable[[], bool], what: str = "") -> None:
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None
+
+
+async def answered(is_so: Callable[[], Awaitable[bool]], what: str = "") -> None:
+    """As `eventually`, for what only the store knows."""
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await is_so():  # noqa: ASYNC110 - what is waited for tells nobody
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"never happened: {what}") from None
