@@ -149,25 +149,30 @@ async def serve(
     Raises:
         StoreUnavailable, RoleRefused, ValueError: see `Node` and `build_node`.
     """
-    # sse-starlette would end all streams at the first signal; here draining tells them
-    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     async with build_node(settings, around) as node:
-        config = uvicorn.Config(
-            node.app,
-            http="httptools",
-            ws=Wire,
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_LAST_SECONDS,
-        )
-        server = ChatServer(config, node, settings.drain_seconds)
+        server = http_server(node, drain_seconds=settings.drain_seconds)
         started()
         await server.serve(sockets=[sock])
+
+
+def http_server(node: Node, *, drain_seconds: float) -> ChatServer:
+    """The HTTP server of a node that works."""
+    # sse-starlette would end all streams at the first signal; here draining tells them
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
+    config = uvicorn.Config(
+        node.app,
+        http="httptools",
+        ws=Wire,
+        ws_max_size=64 * 1024,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
+    return ChatServer(config, node, drain_seconds)
 
 
 def _secret_of(value: SecretStr | None) -> str:

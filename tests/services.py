@@ -97,10 +97,13 @@ def with_database(url: str, name: str) -> str:
 async def make_template(services: EmbeddedServices) -> None:
     """A database with all migrations, to copy."""
     from server.adapters.postgres.migrate import migrate
+    from server.adapters.postgres.roles import grant_login
 
-    admin_url, _ = both_urls(services)
+    admin_url, app_url = both_urls(services)
     await _execute(admin_url, f"CREATE DATABASE {TEMPLATE}")
     await migrate(with_database(admin_url, TEMPLATE))
+    # roles are the cluster's, so this holds for every copy
+    await grant_login(with_database(admin_url, TEMPLATE), urlsplit(app_url).username or "")
 
 
 async def copy_template(services: EmbeddedServices) -> Database:
