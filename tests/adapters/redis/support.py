@@ -134,6 +134,15 @@ class Listener:
         return [each for each in self.arrivals if isinstance(each, TextArrived)]
 
 
+async def kill(client: Any, purpose: str, adapter: RedisAdapter) -> bool:
+    """Cut the adapter's connection for `append` or `listen`; whether it had one."""
+    name = f"chat-{purpose}-{adapter.process}"
+    ids = [each["id"] for each in await client.client_list() if each["name"] == name]
+    for each in ids:
+        await client.execute_command("CLIENT", "KILL", "ID", each)
+    return bool(ids)
+
+
 async def begun(adapter: RedisAdapter, **other: Any) -> GenerationStart:
     """A generation that has started."""
     start = a_start(owner=adapter.process, **other)
