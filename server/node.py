@@ -289,6 +289,7 @@ def build_node(
         hub=hub,
         broker=redis.broker,
         presence=redis.presence,
+        revocations=redis.users,
         turns=turns,
         sessions=sessions,
         verify=Authenticator(around.jwt_secret).verify,

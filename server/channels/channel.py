@@ -8,13 +8,13 @@ fit (a hole, another epoch) changes nothing and makes the channel stale; the hub
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
-from protocol.frames import GenerationFinished, GenerationStarted, GenerationState, GenerationSwitched
+from protocol.frames import GenerationStarted, GenerationState
 from protocol.position import Position
 from server.channels.broker import (
     Arrival,
@@ -26,18 +26,15 @@ from server.channels.broker import (
     Snapshot,
     TextArrived,
 )
+from server.channels.events import Finished, Switched, read_finished, read_started, read_switched
 from server.channels.text import GrowingText
 
 _KEPT_ENTRIES = 256
-_KEPT_BYTES = 128 * 1024
-
-_started = msgspec.json.Decoder(GenerationStarted)
-_switched = msgspec.json.Decoder(GenerationSwitched)
-_finished = msgspec.json.Decoder(GenerationFinished)
+_KEPT_BYTES = 64 * 1024
 
 
 def kind_of(body: bytes) -> str:
-    """The `type` of an event body, which the codec puts first."""
+    """The `type` of a frame, which the codec puts first."""
     return body[9 : body.index(b'"', 9)].decode()
 
 
@@ -66,20 +63,26 @@ class Reader(Protocol):
 class LiveText:
     """A generation's text and what `generation.state` says of it.
 
-    `ended` is the offset of its `generation.finished` once that has arrived.
+    `started_ms` is by this node's clock. `ended` is the offset of its `generation.finished` once that has
+    arrived. `doubted`: the text is of an epoch that was lost, and the store may have less of it, or another.
     """
 
     state: GenerationState
     started_ms: int
     text: GrowingText
     ended: int | None = None
+    doubted: bool = False
 
 
 class Channel:
-    """The log's newest part, the running texts and the readers of one user."""
+    """The log's newest part, the running texts and the readers of one user.
+
+    `wall_ms` is this node's clock in milliseconds.
+    """
 
     __slots__ = (
         "_bytes",
+        "_wall_ms",
         "buffered",
         "entries",
         "epoch",
@@ -91,7 +94,7 @@ class Channel:
         "user",
     )
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, wall_ms: Callable[[], int]) -> None:
         self.user = user
         self.epoch = ""
         self.offset = 0
@@ -103,6 +106,7 @@ class Channel:
         # arrivals while a snapshot is being read; applied after it
         self.buffered: list[Arrival] | None = None
         self._bytes = 0
+        self._wall_ms = wall_ms
 
     @property
     def position(self) -> Position:
@@ -112,16 +116,17 @@ class Channel:
     # --- arrivals ---------------------------------------------------------------------------
 
     def receive(self, arrival: Arrival, now: float) -> None:
-        """Take what the subscription brought."""
-        self.quiet_since = now
-        if self.buffered is not None and not isinstance(arrival, FrameArrived | Revoked):
-            self.buffered.append(arrival)
-            return
+        """Take what the subscription brought; `now` is monotonic seconds."""
         match arrival:
-            case TextArrived():
-                self._receive_text(arrival)
-            case EventArrived():
-                self._receive_event(arrival)
+            case TextArrived() | EventArrived():
+                # a notice says nothing of what may have been missed
+                self.quiet_since = now
+                if self.buffered is not None:
+                    self.buffered.append(arrival)
+                elif isinstance(arrival, TextArrived):
+                    self._receive_text(arrival)
+                else:
+                    self._receive_event(arrival)
             case FrameArrived():
                 for reader in self.readers:
                     reader.show(arrival.body)
@@ -131,7 +136,12 @@ class Channel:
 
     def _receive_text(self, arrival: TextArrived) -> None:
         live = self.texts.get(arrival.generation)
-        if live is not None and live.text.append(arrival.attempt, arrival.previous, arrival.at, arrival.text):
+        if (
+            live is not None
+            # one of an attempt not announced: its `generation.switched` was missed and must come first
+            and arrival.attempt <= live.state.attempt
+            and live.text.append(arrival.attempt, arrival.previous, arrival.at, arrival.text)
+        ):
             self._wake()
         else:
             self.stale = True
@@ -150,11 +160,11 @@ class Channel:
         while len(self.entries) > _KEPT_ENTRIES or (self._bytes > _KEPT_BYTES and len(self.entries) > 1):
             self._bytes -= len(self.entries.popleft().body)
         if kind == "generation.started":
-            self._begin(_started.decode(entry.body))
+            self._begin(read_started(entry.body))
         elif kind == "generation.switched":
-            self._switch(_switched.decode(entry.body))
+            self._switch(read_switched(entry.body))
         elif kind == "generation.finished":
-            self._end(_finished.decode(entry.body), entry.offset)
+            self._end(read_finished(entry.body), entry.offset)
 
     def _begin(self, event: GenerationStarted) -> None:
         if event.generation not in self.texts:
@@ -170,25 +180,24 @@ class Channel:
                 length=0,
                 elapsed_ms=0,
             )
-            self.texts[event.generation] = LiveText(state, 0, GrowingText())
+            self.texts[event.generation] = LiveText(state, self._wall_ms(), GrowingText())
 
-    def _switch(self, event: GenerationSwitched) -> None:
+    def _switch(self, event: Switched) -> None:
         live = self.texts.get(event.generation)
         if live is not None and event.attempt > live.state.attempt:
             live.state = msgspec.structs.replace(live.state, attempt=event.attempt, model=event.to_model)
 
-    def _end(self, event: GenerationFinished, offset: int) -> None:
+    def _end(self, event: Finished, offset: int) -> None:
         live = self.texts.get(event.generation)
         if live is None:
             return
         live.ended = offset
         content = (event.message.content if event.message else None) or ""
-        if event.length == len(content) and live.text.length != event.length:
+        if event.length == len(content) and live.text.whole() != content:
             # an append was lost on the way; the end holds the whole text
-            last = max((s.attempt for s in event.segments if s.to > s.start), default=live.text.attempt)
-            last = max(last, live.text.attempt)
             begins = tuple((s.attempt, s.start) for s in event.segments if s.to > s.start)
-            live.text = GrowingText(last, begins, content)
+            last = max((attempt for attempt, _ in begins), default=0)
+            live.text = GrowingText(max(last, live.text.attempt), begins, content)
 
     # --- snapshots --------------------------------------------------------------------------
 
@@ -197,6 +206,10 @@ class Channel:
         self.epoch, self.offset = head
         self.entries.clear()
         self._bytes = 0
+        # an end of the old epoch is none of the new one; what runs goes on
+        self.texts = {name: live for name, live in self.texts.items() if live.ended is None}
+        for live in self.texts.values():
+            live.doubted = True
 
     def fill(self, entries: Iterable[LogEntry]) -> None:
         """Append what was missing from the log."""
@@ -212,14 +225,14 @@ class Channel:
             self.offset = offset
 
     def merge(self, snapshot: Snapshot, clock_offset_ms: int) -> None:
-        """Take the running generations as the store has them; never goes back.
+        """Take the running generations as the store has them; goes back only where an epoch was lost.
 
-        `clock_offset_ms` is the store's clock minus this node's.
+        The log is at the snapshot's head. `clock_offset_ms` is the store's clock minus this node's.
         """
         running = {each.generation: each for each in snapshot.running}
         for each in running.values():
             live = self.texts.get(each.generation)
-            if live is None:
+            if live is None or (live.doubted and not live.text.extends(each.text_attempt, each.text)):
                 self.texts[each.generation] = LiveText(
                     _state_of(each),
                     each.started_ms - clock_offset_ms,
@@ -231,9 +244,10 @@ class Channel:
                 live.state = _state_of(each)
             if live.text.is_older_than(each.text_attempt, each.length):
                 live.text = GrowingText(each.text_attempt, each.begins, each.text)
+            live.doubted = False
         for generation, live in list(self.texts.items()):
             # ended while nobody looked, and its end is beyond the log's window
-            if generation not in running and live.ended is None and snapshot.head.offset <= self.offset:
+            if generation not in running and live.ended is None:
                 del self.texts[generation]
         self._wake()
 

@@ -7,7 +7,7 @@ for an older cursor is found.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 _MERGE_AFTER = 128
 
@@ -65,11 +65,16 @@ class GrowingText:
         if at >= self.length:
             return ""
         first = bisect_right(self._starts, at) - 1
-        piece = self._pieces[first] if first == len(self._pieces) - 1 else "".join(self._pieces[first:])
+        past = bisect_left(self._starts, at + limit)
+        piece = self._pieces[first] if past == first + 1 else "".join(self._pieces[first:past])
         skip = at - self._starts[first]
         if skip == 0 and len(piece) <= limit:
             return piece
         return piece[skip : skip + limit]
+
+    def extends(self, attempt: int, text: str) -> bool:
+        """Whether this one holds a copy at `attempt` with this `text`, and perhaps more of the same."""
+        return attempt == self.attempt and text != "" and self.whole().startswith(text)
 
     def whole(self) -> str:
         """All of it."""
@@ -79,7 +84,7 @@ class GrowingText:
         """How much of a cursor's text still stands (protocol README, "Connecting").
 
         That is up to the lowest place where an attempt after the cursor's has begun; nothing where the
-        cursor lies beyond the text or names an attempt that has not begun.
+        cursor lies beyond the text or names an attempt after the last that has begun.
         """
         if attempt > self.attempt or at < 0:
             return 0

@@ -5,6 +5,7 @@ A command is answered by one `ack` or `error`. `hello` is the session's own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +22,45 @@ from protocol.frames import (
     Sync,
 )
 from protocol.position import Position
+from server.channels.broker import BrokerUnavailable
 from server.conversations.principal import BadToken, ExpiredToken, Principal
-from server.conversations.refusal import Refusal
+from server.conversations.refusal import Refusal, unavailable
+from server.conversations.store import StoreUnavailable
 from server.conversations.turns import RegenerateRequest, SendRequest
 from server.session.machine import error_frame, token_time
+from server.session.outlet import TransportClosed
 
 if TYPE_CHECKING:
     from server.session.session import Session
 
+log = logging.getLogger(__name__)
+
+INTERNAL = "Something went wrong here."
+REVOKED = "The token was revoked."
+
 
 async def execute(session: Session, command: Command) -> None:
-    """Carry out a command and answer it."""
+    """Carry out a command and answer it, whatever happens.
+
+    Raises:
+        TransportClosed: there is nobody to answer.
+    """
     try:
         await COMMANDS[type(command)](session, command)
-    except Refusal as refusal:
-        await session.outlet.tell(
-            error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
-        )
+    except TransportClosed:
+        raise
+    except Refusal as error:
+        refusal = error
+    except (BrokerUnavailable, StoreUnavailable):
+        refusal = unavailable()
+    except Exception:
+        log.exception("a command failed", extra={"session": session.id})
+        refusal = Refusal(ErrorCode.INTERNAL, INTERNAL)
+    else:
+        return
+    await session.outlet.tell(
+        error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
+    )
 
 
 def waits(command: Command) -> bool:
@@ -54,6 +77,8 @@ async def _auth(session: Session, command: Auth) -> None:
         raise Refusal(ErrorCode.UNAUTHENTICATED, "The token is not valid.") from error
     if principal.user != _asking(session).user:
         raise Refusal(ErrorCode.FORBIDDEN, "The token is another user's.")
+    if await session.desk.is_revoked(principal):
+        raise Refusal(ErrorCode.FORBIDDEN, REVOKED)
     session.extend(principal)
     await session.outlet.tell(Ack(re=command.id, token_expires_at=token_time(principal.expires_at)))
 

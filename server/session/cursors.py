@@ -18,8 +18,10 @@ from protocol.position import Position
 from server.channels.broker import LogEntry
 from server.channels.channel import Channel, LiveText, kind_of
 
-_DELTA_CHARS = 8192
-_BATCH_BYTES = 32 * 1024
+BATCH_BYTES = 32 * 1024
+_DELTA_CHARS = 4096
+# `type`, then an id or two: they stand at the beginning, before anything a user wrote
+_IDS = 160
 
 
 class Need(Enum):
@@ -29,13 +31,37 @@ class Need(Enum):
     RESET = auto()  # the log has another epoch
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A frame ready to send. `position` is set for events: the cursor after it."""
 
     kind: str
     body: bytes
     position: str | None = None
+
+
+class Batch:
+    """Frames to send next. It is full at about 32 KiB: what a reader who does not read is held ready."""
+
+    __slots__ = ("_room", "frames")
+
+    def __init__(self) -> None:
+        self.frames: list[Outgoing] = []
+        self._room = BATCH_BYTES
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more belongs in."""
+        return self._room <= 0
+
+    def add(self, frame: Outgoing) -> None:
+        """Put a frame last."""
+        self.frames.append(frame)
+        self._room -= len(frame.body)
+
+
+def is_about(body: bytes, name: str) -> bool:
+    """Whether a frame is about the generation, or the message, of this id."""
+    return name.encode() in body[:_IDS]
 
 
 @dataclass(slots=True)
@@ -49,11 +75,11 @@ class TurnFilter:
     def wants(self, kind: str, body: bytes) -> bool:
         """Whether an event belongs to the turn; notes its end."""
         if kind.startswith("generation."):
-            mine = self.generation.encode() in body[:160]
+            mine = is_about(body, self.generation)
             if mine and kind == "generation.finished":
                 self.done = True
             return mine
-        return kind == "message.created" and self.question.encode() in body
+        return kind == "message.created" and is_about(body, self.question)
 
 
 @dataclass(slots=True)
@@ -68,48 +94,42 @@ class Cursors:
     texts: dict[str, TextCursor] = field(default_factory=dict)
     only: TurnFilter | None = None
 
-    def collect(self, channel: Channel) -> list[Outgoing] | Need:
-        """The next frames, about 32 KiB at most; an empty list when there are none."""
+    def collect(self, channel: Channel) -> Batch | Need:
+        """The next frames. All there are, unless the batch is full."""
         if channel.epoch != self.epoch:
             return Need.RESET
         entries = channel.after(self.offset)
         if entries is None:
             return Need.LOG
-        frames: list[Outgoing] = []
-        if entries and not self.take(entries, channel, frames):
-            return frames
-        for live in channel.texts.values():
-            if live.ended is None and not self.take_text(live, frames):
-                break
-        return frames
+        batch = Batch()
+        if self.take(entries, channel, batch):
+            for live in channel.texts.values():
+                if live.ended is None and not self.take_text(live, batch):
+                    break
+        return batch
 
-    def take(self, entries: list[LogEntry], channel: Channel, frames: list[Outgoing]) -> bool:
-        """Collect events; `False` when the batch is full before all are taken."""
-        room = _BATCH_BYTES
+    def take(self, entries: list[LogEntry], channel: Channel, batch: Batch) -> bool:
+        """Collect events, but none the channel has not seen; `False`: some are left for later."""
         for entry in entries:
-            if room <= 0:
+            if batch.full:
                 return False
+            if entry.offset > channel.offset:
+                # the channel may lack text that comes before it
+                return True
             kind = kind_of(entry.body)
-            if kind == "generation.finished":
-                live = self._ended_by(entry, channel)
-                if live is not None and not self.take_text(live, frames):
-                    return False
-                if live is not None:
-                    self.texts.pop(live.state.generation, None)
+            if kind == "generation.finished" and not self._take_ended(entry, channel, batch):
+                return False
             self.offset = entry.offset
             if self.only is None or self.only.wants(kind, entry.body):
                 position = str(Position(self.epoch, entry.offset))
-                body = with_position(entry.body, position)
-                frames.append(Outgoing(kind, body, position))
-                room -= len(body)
+                batch.add(Outgoing(kind, with_position(entry.body, position), position))
         return True
 
-    def take_text(self, live: LiveText, frames: list[Outgoing]) -> bool:
-        """Collect what a text has beyond its cursor; `False` when the batch is full first."""
-        generation = live.state.generation
-        if self.only is not None and generation != self.only.generation:
+    def take_text(self, live: LiveText, batch: Batch) -> bool:
+        """Collect what a text has beyond its cursor; `False`: some is left for later."""
+        if not self.follows(live):
             return True
-        text = live.text
+        generation, text = live.state.generation, live.text
         cursor = self.texts.get(generation)
         if cursor is None:
             attempt, at = text.attempt, 0
@@ -119,44 +139,47 @@ class Cursors:
             attempt, at = text.attempt, text.valid_prefix(cursor.attempt, cursor.at)
             if at < cursor.at and at == text.length:
                 # nothing new stands there yet, but what the client holds beyond it is void
-                frames.append(Outgoing("delta", delta_bytes(generation, attempt, at, "")))
+                batch.add(Outgoing("delta", delta_bytes(generation, attempt, at, "")))
                 self.texts[generation] = TextCursor(attempt=attempt, at=at)
-        room = _BATCH_BYTES
         while at < text.length:
-            if room <= 0:
+            if batch.full:
                 return False
             piece = text.read(at, _DELTA_CHARS)
-            frames.append(Outgoing("delta", delta_bytes(generation, attempt, at, piece)))
-            room -= len(piece) * 2
+            batch.add(Outgoing("delta", delta_bytes(generation, attempt, at, piece)))
             at += len(piece)
             self.texts[generation] = TextCursor(attempt=attempt, at=at)
         return True
 
-    def states(self, channel: Channel, now_ms: int) -> list[Outgoing]:
-        """A `generation.state` for every running generation; for clients that just arrived."""
-        frames = []
-        for live in channel.running():
-            if self.only is not None and live.state.generation != self.only.generation:
-                continue
-            state = msgspec.structs.replace(
-                live.state,
-                length=live.text.length,
-                elapsed_ms=max(0, now_ms - live.started_ms) if live.started_ms else 0,
-            )
-            frames.append(Outgoing("generation.state", encode(state)))
-        return frames
+    def follows(self, live: LiveText) -> bool:
+        """Whether the reader is told of this text."""
+        return self.only is None or live.state.generation == self.only.generation
+
+    def state(self, live: LiveText, now_ms: int) -> Outgoing:
+        """The `generation.state` of a running generation; for clients that just arrived."""
+        state = msgspec.structs.replace(
+            live.state, length=live.text.length, elapsed_ms=max(0, now_ms - live.started_ms)
+        )
+        return Outgoing("generation.state", encode(state))
 
     def present(self, texts: dict[str, TextCursor] | None) -> None:
         """Take the cursors a client presents; without any, everything is sent from the start."""
         self.texts = dict(texts or {})
+
+    def forget(self, channel: Channel) -> None:
+        """Drop cursors into what is no text of the channel: a client may present any number of them."""
+        self.texts = {name: cursor for name, cursor in self.texts.items() if name in channel.texts}
 
     def restart(self, head: Position) -> None:
         """Begin again at the head of another epoch, texts from their start."""
         self.epoch, self.offset = head
         self.texts.clear()
 
-    def _ended_by(self, entry: LogEntry, channel: Channel) -> LiveText | None:
-        for live in channel.texts.values():
-            if live.ended == entry.offset:
-                return live
-        return None
+    def _take_ended(self, end: LogEntry, channel: Channel, batch: Batch) -> bool:
+        """Collect what is left of the text that `end` ends; `False`: some is left for later."""
+        for generation, live in channel.texts.items():
+            if live.ended == end.offset:
+                if not self.take_text(live, batch):
+                    return False
+                self.texts.pop(generation, None)
+                break
+        return True

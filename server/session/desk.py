@@ -21,6 +21,8 @@ from server.conversations.turns import Turns
 from server.session.machine import SessionLimits
 
 _LOOK_SECONDS = 1.0
+_SESSIONS_AT_ONCE = 500
+_ASKS_A_LOOK = 1000
 
 
 class Present(Protocol):
@@ -35,8 +37,20 @@ class Present(Protocol):
         ...
 
 
+class Revocations(Protocol):
+    """When the tokens of users were revoked."""
+
+    async def revoked_at_ms(self, user: str) -> int | None:
+        """Tokens of the user issued until then (milliseconds since 1970) are refused; `None`: none are.
+
+        Raises:
+            BrokerUnavailable
+        """
+        ...
+
+
 class Sessions:
-    """The sessions of this node."""
+    """The sessions of this node. `now` is monotonic seconds, `wall` seconds since 1970."""
 
     def __init__(self, now: Callable[[], float], wall: Callable[[], float]) -> None:
         self._now = now
@@ -44,6 +58,7 @@ class Sessions:
         self._present: set[Present] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._asks = 0
 
     def __len__(self) -> int:
         return len(self._present)
@@ -59,13 +74,22 @@ class Sessions:
         if not self._present:
             self._empty.set()
 
+    def may_ask(self) -> bool:
+        """Whether a session may ask the store in this look; after a gap all want to at once."""
+        self._asks -= 1
+        return self._asks >= 0
+
     async def look(self) -> None:
         """Tick every session about once a second, for ever."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            self._asks = _ASKS_A_LOOK
             now, wall = self._now(), self._wall()
-            for session in tuple(self._present):
+            for count, session in enumerate(tuple(self._present), start=1):
                 session.tick(now, wall)
+                if count % _SESSIONS_AT_ONCE == 0:
+                    # tokens do not wait for all of them
+                    await asyncio.sleep(0)
 
     async def drain(self, seconds: float, reason: str) -> None:
         """Send everybody elsewhere, spread over `seconds`; returns when all are gone or time is up."""
@@ -84,6 +108,7 @@ class Desk:
     hub: Hub
     broker: Broker
     presence: Presence
+    revocations: Revocations
     turns: Turns
     sessions: Sessions
     verify: Callable[[str], Principal]
@@ -93,6 +118,15 @@ class Desk:
     wall: Callable[[], float]
     new_id: Callable[[], str]
     observe: Callable[[str, dict[str, str], float], None] = field(default=lambda _name, _labels, _value: None)
+
+    async def is_revoked(self, principal: Principal) -> bool:
+        """Whether the principal's token was revoked; one that does not say when it was issued may have been.
+
+        Raises:
+            BrokerUnavailable
+        """
+        moment = await self.revocations.revoked_at_ms(principal.user)
+        return moment is not None and (principal.issued_at is None or principal.issued_at * 1000 <= moment)
 
     def wall_ms(self) -> int:
         """The node's clock in milliseconds."""

@@ -9,7 +9,6 @@ filled with heartbeats. Rule 6: a client that does not read is closed, and loses
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -111,7 +110,7 @@ class SessionMachine:
         self._began = now
         self._frames = _FRAME_BURST
         self._counted_at = now
-        self._bad: deque[float] = deque(maxlen=_BAD_FRAMES)
+        self._bad: list[float] = []  # when the last of them came
         self._token_ends: float | None = None
         self._announced = False
         # up to 20 % either way, so that a restarted node's clients do not beat together
@@ -125,7 +124,7 @@ class SessionMachine:
             return self._close(CloseCode.MALFORMED)
         if not self._within_rate(now):
             return self._close(CloseCode.TOO_MANY_FRAMES)
-        if len(raw) > self._limits.max_frame_bytes:
+        if self._is_too_big(raw):
             return self._close(CloseCode.FRAME_TOO_BIG)
         try:
             command = decode_command(raw)
@@ -185,7 +184,7 @@ class SessionMachine:
         return [Tell(refusal), *self._close(CloseCode.NOT_AUTHENTICATED)]
 
     def _bad_frame(self, fault: FrameError, now: float) -> list[Action]:
-        self._bad.append(now)
+        self._bad = [*self._bad[1 - _BAD_FRAMES :], now]
         answer = Tell(error_frame(fault.code, fault.message, re=fault.re))
         if len(self._bad) == _BAD_FRAMES and now - self._bad[0] <= _BAD_FRAMES_SECONDS:
             return [answer, *self._close(CloseCode.MALFORMED)]
@@ -195,6 +194,11 @@ class SessionMachine:
         if isinstance(command, Auth | Ping | Sync | GenerationStop):
             return False
         return self._token_ends is not None and wall >= self._token_ends
+
+    def _is_too_big(self, raw: str) -> bool:
+        limit = self._limits.max_frame_bytes
+        # a code point takes one to four bytes: most frames need no count
+        return len(raw) > limit or (len(raw) * 4 > limit and len(raw.encode(errors="surrogatepass")) > limit)
 
     def _within_rate(self, now: float) -> bool:
         earned = (now - self._counted_at) * _FRAME_RATE

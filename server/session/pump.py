@@ -7,22 +7,34 @@ client the channel grows on without it; the next collection is simply larger.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from protocol.frames import Reset, Synced, TextCursor
 from protocol.position import Position
-from server.channels.broker import Broker, BrokerUnavailable
+from server.channels.broker import Broker, BrokerUnavailable, LogEntry
 from server.channels.channel import Channel, kind_of
-from server.session.cursors import Cursors, Need, Outgoing, TurnFilter
+from server.session.cursors import BATCH_BYTES, Batch, Cursors, Need, Outgoing, TurnFilter, is_about
 from server.session.outlet import Outlet
 
 _SHOWN = 64
+_SHOWN_BYTES = 16 * 1024
 _RETRY_SECONDS = 0.5
 
 
 class Pump:
     """A reader of one channel that writes to one outlet. `wall_ms` is this node's clock."""
+
+    __slots__ = (
+        "_broker",
+        "_news",
+        "_on_revoked",
+        "_outlet",
+        "_shown",
+        "_sync",
+        "_user",
+        "_wall_ms",
+        "cursors",
+    )
 
     def __init__(
         self,
@@ -42,8 +54,7 @@ class Pump:
         self._wall_ms = wall_ms
         self._news = asyncio.Event()
         self._sync = False
-        # a reader that lags loses notices, oldest first; nothing else is ever dropped
-        self._shown: deque[bytes] = deque(maxlen=_SHOWN)
+        self._shown: list[bytes] = []
 
     # --- what the channel calls ---------------------------------------------------------------
 
@@ -63,8 +74,12 @@ class Pump:
     def show(self, body: bytes) -> None:
         """An ephemeral frame."""
         only = self.cursors.only
-        if only is None or only.generation.encode() in body:
-            self._shown.append(body)
+        if only is None or is_about(body, only.generation):
+            shown = self._shown
+            shown.append(body)
+            # a reader that lags loses notices, oldest first; nothing else is ever dropped
+            while len(shown) > _SHOWN or (len(shown) > 1 and sum(map(len, shown)) > _SHOWN_BYTES):
+                del shown[0]
             self._news.set()
 
     def revoked(self) -> None:
@@ -85,19 +100,18 @@ class Pump:
         Raises:
             TransportClosed, BrokerUnavailable
         """
-        while self.cursors.epoch == head.epoch and self.cursors.offset < head.offset:
-            frames: list[Outgoing] = []
-            page = channel.after(self.cursors.offset) if channel.epoch == self.cursors.epoch else None
+        while self.cursors.epoch == channel.epoch and self.cursors.offset < head.offset:
+            page = channel.after(self.cursors.offset)
             if page is None:
-                page = await self._broker.read_log(
-                    self._user, Position(self.cursors.epoch, self.cursors.offset)
-                )
-            if page is None:
+                page = await self._read_log()
+            if not page:
                 await self._reset(channel)
                 return
-            self.cursors.take(page, channel, frames)
-            await self._send(frames)
-        await self._send_states(channel)
+            await self._send_page(page, channel)
+        if self.cursors.epoch == channel.epoch:
+            await self._send_states(channel)
+        else:
+            await self._reset(channel)
 
     async def run(self, channel: Channel) -> None:
         """Deliver until the transport closes, or until the turn asked for has ended.
@@ -116,61 +130,90 @@ class Pump:
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._news.set()
 
-    async def _deliver(self, channel: Channel) -> None:
-        while True:
-            if self._sync:
-                self._sync = False
-                await self._send_states(channel)
-            frames = self.cursors.collect(channel)
-            if frames is Need.RESET:
-                await self._reset(channel)
-                continue
-            if frames is Need.LOG:
-                frames = await self._read_page(channel)
-            if not frames:
-                break
-            moved = self.cursors.offset
-            await self._send(frames)
-            if moved:
-                channel.forget_delivered()
-        while self._shown:
-            body = self._shown.popleft()
-            await self._outlet.send(Outgoing(kind_of(body), body))
-
-    async def _read_page(self, channel: Channel) -> list[Outgoing]:
-        position = Position(self.cursors.epoch, self.cursors.offset)
-        page = await self._broker.read_log(self._user, position)
-        frames: list[Outgoing] = []
-        if page is None:
-            await self._reset(channel)
-        else:
-            self.cursors.take(page, channel, frames)
-        return frames
-
-    async def _reset(self, channel: Channel) -> None:
-        self.cursors.restart(channel.position)
-        head = str(channel.position)
-        await self._outlet.tell(Reset(position=head), head)
-        await self._send_states(channel)
-
     async def show_states(self, channel: Channel) -> None:
         """The state of every running generation and the text beyond its cursor.
 
         Raises:
             TransportClosed
         """
-        await self._send(self.cursors.states(channel, self._wall_ms()))
         for live in channel.running():
-            full = True
-            while full:
-                frames: list[Outgoing] = []
-                full = not self.cursors.take_text(live, frames)
-                await self._send(frames)
+            told = 0
+            more = self.cursors.follows(live)
+            while more:
+                batch = Batch()
+                if live.state.attempt > told:
+                    # again where it switched while the client was slow: no text of an attempt comes before
+                    told = live.state.attempt
+                    batch.add(self.cursors.state(live, self._wall_ms()))
+                more = not self.cursors.take_text(live, batch)
+                await self._send(batch.frames)
+
+    # --- delivering -----------------------------------------------------------------------------
+
+    async def _deliver(self, channel: Channel) -> None:
+        more = True
+        while more:
+            if self._sync:
+                await self._answer_sync(channel)
+            before = self.cursors.offset
+            batch = self.cursors.collect(channel)
+            if batch is Need.RESET:
+                await self._reset(channel)
+                continue
+            if batch is Need.LOG:
+                page = await self._read_log()
+                if page is None:
+                    await self._reset(channel)
+                    continue
+                await self._send_page(page, channel)
+                more = bool(page)
+            else:
+                # what is not in a batch that is not full has not been there, and wakes when it comes
+                more = batch.full
+                await self._send(batch.frames)
+            if self.cursors.offset != before:
+                channel.forget_delivered()
+        if self._shown:
+            await self._send_shown(channel)
+
+    async def _answer_sync(self, channel: Channel) -> None:
+        self._sync = False
+        try:
+            # events first, so that no text comes before the switch that announced it
+            await self.catch_up(channel, channel.position)
+        except BrokerUnavailable:
+            self._sync = True
+            raise
+
+    async def _read_log(self) -> list[LogEntry] | None:
+        position = Position(self.cursors.epoch, self.cursors.offset)
+        return await self._broker.read_log(self._user, position, limit_bytes=BATCH_BYTES)
+
+    async def _reset(self, channel: Channel) -> None:
+        head = channel.position
+        self.cursors.restart(head)
+        if self.cursors.only is None:
+            await self._outlet.tell(Reset(position=str(head)))
+        await self._send_states(channel)
 
     async def _send_states(self, channel: Channel) -> None:
         await self.show_states(channel)
-        position = str(Position(self.cursors.epoch, self.cursors.offset))
-        await self._outlet.tell(Synced(position=position), position)
+        self.cursors.forget(channel)
+        if self.cursors.only is None:
+            position = str(Position(self.cursors.epoch, self.cursors.offset))
+            await self._outlet.tell(Synced(position=position), position)
+
+    async def _send_page(self, page: list[LogEntry], channel: Channel) -> None:
+        batch = Batch()
+        self.cursors.take(page, channel, batch)
+        await self._send(batch.frames)
+
+    async def _send_shown(self, channel: Channel) -> None:
+        shown, self._shown = self._shown, []
+        for body in shown:
+            # nothing of a generation comes after its end
+            if any(is_about(body, live.state.generation) for live in channel.running()):
+                await self._outlet.send(Outgoing(kind_of(body), body))
 
     async def _send(self, frames: list[Outgoing]) -> None:
         for frame in frames:

@@ -1,8 +1,8 @@
 """One client's session: who it is, what it asks, what it gets.
 
 Three things run: the door's task reads frames and obeys the machine; the pump writes what the channel has;
-commands that wait for the database run beside them, a few at a time, so that a ping or a stop is never
-behind a slow send. The session ends when any of them finds the client gone.
+commands that wait for the database run beside them, a few at a time, so that a ping is not behind a slow
+send. The session ends when any of them finds the client gone; what it had asked by then is carried out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,19 @@ from protocol.frames import Command, Drain, Hello, Welcome
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.refusal import UNAVAILABLE
 from server.session import commands
 from server.session.desk import Desk
-from server.session.machine import Action, Close, Execute, SessionMachine, Tell, error_frame, token_time
+from server.session.machine import (
+    Action,
+    Close,
+    Execute,
+    SessionMachine,
+    State,
+    Tell,
+    error_frame,
+    token_time,
+)
 from server.session.outlet import Outlet, Transport, TransportClosed
 from server.session.pump import Pump
 from server.session.resume import continue_from
@@ -29,6 +39,21 @@ from server.session.resume import continue_from
 log = logging.getLogger(__name__)
 
 _WAITING_COMMANDS = 8
+_LEAVE_SECONDS = 10.0
+_COME_BACK_MS = 30_000
+
+
+class _Declined(Exception):  # noqa: N818 - an answer, named as one
+    """A `hello` refused: the error to tell, and how the connection is closed after it."""
+
+    def __init__(
+        self, code: ErrorCode, message: str, close: CloseCode, *, retry_after_ms: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.close = close
+        self.retry_after_ms = retry_after_ms
 
 
 class Session:
@@ -36,6 +61,21 @@ class Session:
 
     `principal` is whom the upgrade request already authenticated, if it did.
     """
+
+    __slots__ = (
+        "_closed",
+        "_commands",
+        "_gaps",
+        "_tasks",
+        "_transport",
+        "channel",
+        "desk",
+        "id",
+        "machine",
+        "outlet",
+        "principal",
+        "pump",
+    )
 
     def __init__(self, transport: Transport, desk: Desk, *, principal: Principal | None = None) -> None:
         self.id = desk.new_id()
@@ -47,13 +87,13 @@ class Session:
         self.channel: Channel | None = None
         self._transport = transport
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(_WAITING_COMMANDS)
-        self._reading: asyncio.Task[None] | None = None
+        self._commands: set[asyncio.Task[None]] = set()
+        self._gaps = 0
+        self._closed = False
 
     async def run(self) -> None:
         """Serve the client until it is gone. Never raises but on cancellation."""
         self.desk.sessions.add(self)
-        self._reading = asyncio.current_task()
         try:
             while True:
                 raw = await self._transport.receive()
@@ -63,35 +103,56 @@ class Session:
             pass
         except Exception:
             log.exception("session failed", extra={"session": self.id})
-            await self._transport.close(CloseCode.INTERNAL)
+            await self.close(CloseCode.INTERNAL)
         finally:
             await self._leave()
 
     # --- the registry's calls -----------------------------------------------------------------
 
     def tick(self, now: float, wall: float) -> None:
-        """Look at the clocks."""
+        """Look at the clocks, and whether a revocation may have been missed."""
         actions = self.machine.tick(
             now, wall, last_sent=self.outlet.last_sent, stuck_since=self.outlet.stuck_since
         )
         for action in actions:
             self._start(self._act(action))
+        gaps = self.desk.hub.gaps
+        if self._gaps != gaps and self.machine.state is State.OPEN and self.desk.sessions.may_ask():
+            self._gaps = gaps
+            self._start(self._look_whether_revoked())
 
     def drain(self, reconnect_in_ms: int, reason: str) -> None:
         """Send the client elsewhere."""
         self._start(self._drain(reconnect_in_ms, reason))
 
     async def _drain(self, reconnect_in_ms: int, reason: str) -> None:
-        await self.outlet.tell(Drain(reconnect_in_ms=reconnect_in_ms, reason=reason))
-        await asyncio.sleep(reconnect_in_ms / 1000)
+        when = asyncio.get_running_loop().time() + reconnect_in_ms / 1000
+        # one who does not read is closed in time all the same
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(when):
+                await self.outlet.tell(Drain(reconnect_in_ms=reconnect_in_ms, reason=reason))
+        await asyncio.sleep(when - asyncio.get_running_loop().time())
         await self.close(CloseCode.NODE_RESTARTS)
+
+    async def _look_whether_revoked(self) -> None:
+        assert self.principal is not None
+        try:
+            revoked = await self.desk.is_revoked(self.principal)
+        except BrokerUnavailable:
+            self._gaps = -1  # asked again at the next look
+            return
+        if revoked:
+            await self.close(CloseCode.REVOKED)
 
     # --- what commands call -------------------------------------------------------------------
 
     async def close(self, code: CloseCode) -> None:
         """End the session."""
         self.machine.close()
-        await self._transport.close(code)
+        if not self._closed:
+            self._closed = True
+            self.desk.observe("close", {"code": str(int(code))}, 1.0)
+            await self._transport.close(code)
 
     def extend(self, principal: Principal) -> None:
         """A newer token of the same user."""
@@ -109,78 +170,74 @@ class Session:
             case Tell(frame=frame):
                 await self.outlet.tell(frame)
             case Close(code=code):
-                self.desk.observe("close", {"code": str(int(code))}, 1.0)
-                await self._transport.close(code)
+                await self.close(code)
 
     async def _execute(self, command: Command) -> None:
         if not commands.waits(command):
             await commands.execute(self, command)
             return
-        await self._room.acquire()
-        self._start(self._beside(command))
-
-    async def _beside(self, command: Command) -> None:
-        try:
-            await commands.execute(self, command)
-        finally:
-            self._room.release()
+        while len(self._commands) >= _WAITING_COMMANDS:
+            await asyncio.wait(self._commands, return_when=asyncio.FIRST_COMPLETED)
+        self._commands.add(self._start(commands.execute(self, command)))
 
     async def _hello(self, hello: Hello) -> None:
-        principal = await self._authenticate(hello)
-        if principal is None:
-            return
-        resume = hello.resume
         try:
-            place = await self.desk.presence.take(
-                principal.user,
-                self.id,
-                limit=self.desk.announced.max_sessions,
-                replaces=resume.session if resume else None,
-            )
-            if not place.granted:
-                await self.close(CloseCode.TOO_MANY_SESSIONS)
-                return
-            self.principal = principal
-            await self._open(hello, principal)
+            await self._open(hello, self._authenticated(hello))
+        except TransportClosed:
+            raise
+        except _Declined as declined:
+            refusal = declined
         except BrokerUnavailable:
-            refusal = error_frame(
-                ErrorCode.UNAVAILABLE, "The service is not available.", re=hello.id, retry_after_ms=2000
-            )
-            await self.outlet.tell(refusal)
-            await self.close(CloseCode.INTERNAL)
+            refusal = _Declined(ErrorCode.UNAVAILABLE, UNAVAILABLE, CloseCode.INTERNAL, retry_after_ms=2000)
+        except Exception:
+            log.exception("a hello failed", extra={"session": self.id})
+            refusal = _Declined(ErrorCode.INTERNAL, commands.INTERNAL, CloseCode.INTERNAL)
+        else:
+            return
+        await self.outlet.tell(
+            error_frame(refusal.code, refusal.message, re=hello.id, retry_after_ms=refusal.retry_after_ms)
+        )
+        await self.close(refusal.close)
 
-    async def _authenticate(self, hello: Hello) -> Principal | None:
-        code, close = ErrorCode.UNAUTHENTICATED, CloseCode.NOT_AUTHENTICATED
-        try:
-            if hello.token is not None:
-                return self.desk.verify(hello.token)
-            if self.principal is not None and self.principal.expires_at > self.desk.wall():
-                return self.principal
-        except ExpiredToken:
-            code, close = ErrorCode.TOKEN_EXPIRED, CloseCode.TOKEN_EXPIRED
-        except BadToken:
-            pass
-        message = "The token has expired." if code is ErrorCode.TOKEN_EXPIRED else "A valid token is needed."
-        await self.outlet.tell(error_frame(code, message, re=hello.id))
-        await self.close(close)
-        return None
+    def _authenticated(self, hello: Hello) -> Principal:
+        principal = self.principal
+        expired = principal is not None and principal.expires_at <= self.desk.wall()
+        if hello.token is not None:
+            try:
+                principal, expired = self.desk.verify(hello.token), False
+            except BadToken as error:
+                principal, expired = None, isinstance(error, ExpiredToken)
+        if expired:
+            raise _Declined(ErrorCode.TOKEN_EXPIRED, "The token has expired.", CloseCode.TOKEN_EXPIRED)
+        if principal is None:
+            raise _Declined(
+                ErrorCode.UNAUTHENTICATED, "A valid token is needed.", CloseCode.NOT_AUTHENTICATED
+            )
+        return principal
 
     async def _open(self, hello: Hello, principal: Principal) -> None:
-        desk = self.desk
-        pump = Pump(
-            principal.user,
-            self.outlet,
-            desk.broker,
-            wall_ms=desk.wall_ms,
-            on_revoked=lambda: self._start(self.close(CloseCode.REVOKED)),
+        desk, resume = self.desk, hello.resume
+        replaces = resume.session if resume else None
+        place = await desk.presence.take(
+            principal.user, self.id, limit=desk.announced.max_sessions, replaces=replaces
         )
+        if not place.granted:
+            raise _Declined(
+                ErrorCode.RATE_LIMITED,
+                "Too many sessions are open.",
+                CloseCode.TOO_MANY_SESSIONS,
+                retry_after_ms=_COME_BACK_MS,
+            )
+        self.principal = principal
+        pump = Pump(principal.user, self.outlet, desk.broker, wall_ms=desk.wall_ms, on_revoked=self._revoked)
         channel, snapshot = await desk.hub.attach(principal.user, pump)
-        self.pump, self.channel = pump, channel
-        resume = hello.resume
+        self.pump, self.channel, self._gaps = pump, channel, desk.hub.gaps
         where = continue_from(resume.position if resume else None, snapshot)
-        head = snapshot.head
         pump.cursors.epoch, pump.cursors.offset = where.held
         pump.cursors.present(resume.texts if resume and where.resume in {"live", "replay"} else None)
+        # asked when revocations are already listened to, so that none falls between
+        if await desk.is_revoked(principal):
+            raise _Declined(ErrorCode.FORBIDDEN, commands.REVOKED, CloseCode.REVOKED)
         self.machine.opened(principal.expires_at)
         desk.observe("resume", {"result": where.resume}, 1.0)
         welcome = Welcome(
@@ -189,7 +246,7 @@ class Session:
             session=self.id,
             user=principal.user,
             resume=where.resume,
-            position=str(head),
+            position=str(snapshot.head),
             heartbeat_ms=int(desk.limits.heartbeat_seconds * 1000),
             token_expires_at=token_time(principal.expires_at),
             limits=desk.announced,
@@ -197,37 +254,48 @@ class Session:
         await self.outlet.tell(welcome, str(where.held))
         self._start(self._deliver(pump, channel))
 
+    def _revoked(self) -> None:
+        self._start(self.close(CloseCode.REVOKED))
+
     async def _deliver(self, pump: Pump, channel: Channel) -> None:
         try:
             await pump.catch_up(channel, channel.position)
-            await pump.run(channel)
         except BrokerUnavailable:
             await self.close(CloseCode.INTERNAL)
+            return
+        await pump.run(channel)
 
     # --- tasks --------------------------------------------------------------------------------
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if task.cancelled() or task.exception() is None:
+        self._commands.discard(task)
+        if task.cancelled() or task.exception() is None or isinstance(task.exception(), TransportClosed):
             return
-        if not isinstance(task.exception(), TransportClosed):
-            log.error("session failed", exc_info=task.exception(), extra={"session": self.id})
+        log.error("session failed", exc_info=task.exception(), extra={"session": self.id})
+        if not self._closed:
             self._start(self.close(CloseCode.INTERNAL))
 
     async def _leave(self) -> None:
         self.machine.close()
+        self._closed = True
         self.desk.sessions.remove(self)
         if self.pump is not None and self.principal is not None:
             self.desk.hub.detach(self.principal.user, self.pump)
-        for task in tuple(self._tasks):
+        for task in self._tasks - self._commands:
             task.cancel()
-        if self._tasks:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait(tuple(self._tasks), timeout=1.0)
         if self.principal is not None:
             await self.desk.presence.leave(self.principal.user, self.id)
+        if self._commands:
+            # a client that said it and went is one that said it
+            await asyncio.wait(self._commands, timeout=_LEAVE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
