@@ -120,8 +120,12 @@ class Node:
         self._readiness.draining = True
         for task in self._running:
             task.cancel()
+        # the group wraps what a dead task of its own did to us; other errors pass as they are
+        mine = kind is None or not issubclass(kind, asyncio.CancelledError)
         try:
-            await self._group.__aexit__(kind, error, trace)
+            await (
+                self._group.__aexit__(None, None, None) if mine else self._group.__aexit__(kind, error, trace)
+            )
         finally:
             await self.openrouter.aclose()
             try:
