@@ -21,7 +21,6 @@ from server.channels.broker import (
     EventArrived,
     FrameArrived,
     LogEntry,
-    Revoked,
     RunningGeneration,
     Snapshot,
     TextArrived,
@@ -130,7 +129,7 @@ class Channel:
             case FrameArrived():
                 for reader in self.readers:
                     reader.show(arrival.body)
-            case Revoked():
+            case _:  # revoked
                 for reader in tuple(self.readers):
                     reader.revoked()
 
