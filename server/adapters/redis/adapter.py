@@ -41,7 +41,7 @@ class RedisAdapter:
         self.process = process
         self._connections = Connections(url)
         sharded = self._connections.sharded
-        self.scripts = Scripts(self._connections.client, window, sharded=sharded)
+        self.scripts = Scripts(self._connections.client, window, sharded=sharded, call_seconds=call_seconds)
         self._flusher = Flusher(
             lambda: self._wire("append"), self.scripts.named("append_text"), call_seconds=call_seconds
         )

@@ -91,11 +91,22 @@ def load(window: LogWindow, *, sharded: bool) -> dict[str, Script]:
 
 
 class Scripts:
-    """Calls scripts by name, by digest where the server knows it, else by source."""
+    """Calls scripts by name, by digest where the server knows it, else by source.
 
-    def __init__(self, client: Redis | RedisCluster, window: LogWindow, *, sharded: bool) -> None:
+    `call_seconds` is how long a call may take.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        window: LogWindow,
+        *,
+        sharded: bool,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
         self.client: Any = client  # the library's types say Awaitable or value for every command
         self._sharded = sharded
+        self._call_seconds = call_seconds
         self._scripts = load(window, sharded=sharded)
 
     def named(self, name: str) -> Script:
@@ -110,7 +121,7 @@ class Scripts:
         """
         script = self._scripts[name]
         with unavailable():
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(self._call_seconds):
                 try:
                     return await self.client.evalsha(script.sha, len(keys), *keys, *args)
                 except away.NoScriptError:
@@ -129,7 +140,7 @@ class Scripts:
         for start in range(0, len(calls), _CALLS_AT_ONCE):
             some = calls[start : start + _CALLS_AT_ONCE]
             with unavailable():
-                async with asyncio.timeout(CALL_SECONDS):
+                async with asyncio.timeout(self._call_seconds):
                     try:
                         replies += await self._pipeline(script, some)
                     except away.NoScriptError:
@@ -153,5 +164,5 @@ class Scripts:
             BrokerUnavailable
         """
         with unavailable():
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(self._call_seconds):
                 return await self.client.execute_command(*words)
