@@ -8,12 +8,15 @@ when the database cannot be reached in time; then nothing is known of the outcom
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from protocol.frames import ContentType, SenderType
+from server.conversations.audit import BY_USER, Caller
+from server.conversations.usage import ConversationUsage, Period, TokenUsage, UsageSummary
 
 GenerationStatus = Literal["accepted", "completed", "cancelled", "failed", "interrupted"]
 
@@ -59,7 +62,11 @@ class ConversationRow:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message. `token_count` is the estimate made when it was written."""
+    """A message. `token_count` is the estimate made when it was written.
+
+    Content that cannot be opened any more (see `cipher.py`) is `[unavailable]`, as text, and the metadata
+    say `unavailable: true`.
+    """
 
     id: str
     conversation_id: str
@@ -118,6 +125,7 @@ class SendOrder:
     max_generations: int
     history_tokens: int
     history_messages: int = 200
+    caller: Caller = BY_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,21 @@ class RegenerateOrder:
     max_generations: int
     history_tokens: int
     history_messages: int = 200
+    caller: Caller = BY_USER
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationChange:
+    """What of a conversation is to be another; `None` leaves a field as it is.
+
+    `metadata` and `context_data` replace what was there. `status` is `active` or `archived`.
+    """
+
+    title: str | None = None
+    status: str | None = None
+    metadata: dict[str, Any] | None = None
+    context_type: str | None = None
+    context_data: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +220,14 @@ class EndRecord:
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """Messages, ascending, and whether there are more in the direction asked."""
+    """Messages, ascending, and whether there are more in the direction asked.
+
+    `usage`, where it was asked for, has the answers among them that were billed, by their ids.
+    """
 
     messages: tuple[MessageRow, ...]
     has_more: bool
+    usage: Mapping[str, TokenUsage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +294,40 @@ class ConversationStore(Protocol):
         ...
 
     async def create(
-        self, user_id: str, *, title: str, context_type: str, context_data: dict[str, Any] | None
+        self,
+        user_id: str,
+        *,
+        title: str,
+        context_type: str,
+        context_data: dict[str, Any] | None,
+        caller: Caller = BY_USER,
     ) -> ConversationRow:
         """Create a conversation (and its outbox row)."""
+        ...
+
+    async def update(
+        self, user_id: str, conversation_id: str, change: ConversationChange, *, caller: Caller = BY_USER
+    ) -> ConversationRow:
+        """Change a conversation (and tell `conversation.updated`). A change of nothing reads it.
+
+        Raises:
+            NotFound, StoreUnavailable
+            ValueError: a status or context type that is none.
+        """
+        ...
+
+    async def delete(
+        self, user_id: str, conversation_id: str, *, caller: Caller = BY_USER
+    ) -> tuple[str, ...]:
+        """Delete a conversation softly (and tell `conversation.deleted`): from now on it is `NotFound`.
+
+        The ids of its running generations are the answer: they are the caller's to stop. Of their ends only
+        the bill will be kept.
+
+        Raises:
+            NotFound: also the second time.
+            StoreUnavailable
+        """
         ...
 
     async def conversations(
@@ -290,6 +348,7 @@ class ConversationStore(Protocol):
         limit: int,
         before: str | None = None,
         after: str | None = None,
+        with_usage: bool = False,
     ) -> MessagePage:
         """A page of messages. `NotFound("message")` for a cursor that is not of this conversation."""
         ...
@@ -300,6 +359,18 @@ class ConversationStore(Protocol):
 
     async def by_client_message_id(self, user_id: str, client_message_id: str) -> Accepted | None:
         """What an earlier order with this id became (as a duplicate), or `None`."""
+        ...
+
+    async def conversation_usage(self, user_id: str, conversation_id: str) -> ConversationUsage:
+        """What a conversation came to.
+
+        Raises:
+            NotFound, StoreUnavailable
+        """
+        ...
+
+    async def usage_summary(self, user_id: str, period: Period) -> UsageSummary:
+        """What the user used in a period."""
         ...
 
     # --- the house's own work ---------------------------------------------------------------

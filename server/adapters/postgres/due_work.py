@@ -10,7 +10,10 @@ import orjson
 
 from server.adapters.postgres.pool import RolePool
 from server.adapters.postgres.queries import query
+from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import generation_row
+from server.adapters.postgres.sealed_rows import opened_event
+from server.conversations.cipher import Cipher
 from server.conversations.store import DueUsage, GenerationRow, OutboxRow
 
 
@@ -18,6 +21,8 @@ class DueWork:
     """The part of the store that acts for the house."""
 
     _system: RolePool
+    _cipher: Cipher
+    _reads: Reads
 
     async def system_unstarted(self, *, older_than_seconds: float, limit: int) -> list[GenerationRow]:
         """See `ConversationStore.system_unstarted`; a look lasts five seconds."""
@@ -40,7 +45,7 @@ class DueWork:
                 user_id=str(row["user_id"]),
                 conversation_id=None if row["conversation_id"] is None else str(row["conversation_id"]),
                 kind=row["kind"],
-                payload=orjson.loads(row["payload"]),
+                payload=opened_event(self._cipher, orjson.loads(row["payload"]), str(row["user_id"])),
                 attempts=row["attempts"],
             )
             for row in rows
@@ -81,9 +86,10 @@ class DueWork:
         served_model: str | None,
     ) -> dict[str, Any] | None:
         """See `ConversationStore.system_settle`. A second time it changes and tells nothing."""
-        total = await self._system.value(
-            query("settle_usage"), UUID(usage.id), prompt_tokens, completion_tokens, cost, served_model
-        )
+        async with self._reads.writing(usage.user_id):
+            total = await self._system.value(
+                query("settle_usage"), UUID(usage.id), prompt_tokens, completion_tokens, cost, served_model
+            )
         return None if total is None else orjson.loads(total)
 
     async def system_give_up_usage(self, usage: DueUsage) -> None:

@@ -7,7 +7,10 @@ from uuid import UUID
 
 from server.adapters.postgres.pool import RolePool
 from server.adapters.postgres.queries import query
+from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import json_text
+from server.adapters.postgres.sealed_rows import sealed_content
+from server.conversations.cipher import Cipher
 from server.conversations.store import EndRecord, UsageRow
 
 
@@ -15,11 +18,22 @@ class Ending:
     """The part of the store that ends things."""
 
     _service: RolePool
+    _cipher: Cipher
+    _reads: Reads
 
     async def finish(self, record: EndRecord) -> bool:
         """See `ConversationStore.finish`. For a user who was erased nothing is kept at all."""
+        async with self._reads.writing(record.user_id):
+            return await self._finish(record)
+
+    async def _finish(self, record: EndRecord) -> bool:
         message = record.message
         parent = None if message is None else message.parent_message_id
+        sealed = (
+            None
+            if message is None
+            else sealed_content(self._cipher, message.content, UUID(record.user_id), UUID(message.id))
+        )
         return bool(
             await self._service.value(
                 query("finish_generation"),
@@ -33,8 +47,8 @@ class Ending:
                 json_text([_bill(row) for row in record.usage]),
                 None if message is None else UUID(message.id),
                 None if message is None else message.sender_type,
-                None if message is None else message.content,
-                None,  # content_key: stored plain
+                None if sealed is None else sealed.text,
+                None if sealed is None else sealed.key,
                 None if message is None else message.content_type,
                 None if parent is None else UUID(parent),
                 None if message is None else message.created_at,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 from uuid import UUID
 
@@ -25,6 +25,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 _SYSTEM_CONNECTIONS = 2
 _GRACE_SECONDS = 1.0
+_REPLICA_SECONDS = 1.0
 
 
 class RoleRefused(Exception):  # noqa: N818 - a state of the world, named as one
@@ -116,14 +117,23 @@ class RolePool:
             return await connection.fetch(query, *arguments, timeout=self._patience)
 
     @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction; committed at the end, rolled back on any error."""
+        async with self._began("BEGIN") as connection:
+            yield connection
+
+    @asynccontextmanager
     async def acting_for(self, user_id: str, *, readonly: bool = False) -> AsyncIterator[Connection]:
         """A transaction that sees this user's rows; committed at the end, rolled back on any error."""
         # a UUID has nothing in it that could end the literal
         setting = f"SELECT set_config('app.current_user_id', '{UUID(user_id)}', true)"
+        async with self._began(f"BEGIN{' READ ONLY' if readonly else ''}; {setting}") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _began(self, begin: str) -> AsyncIterator[Connection]:
         async with self.connection() as connection:
-            await connection.execute(
-                f"BEGIN{' READ ONLY' if readonly else ''}; {setting}", timeout=self._patience
-            )
+            await connection.execute(begin, timeout=self._patience)
             try:
                 yield connection
             except BaseException:
@@ -160,9 +170,16 @@ class RolePool:
 
 
 class Database:
-    """Both pools."""
+    """The pools. `read_url` is a replica's, connected when it is first used: its absence holds up nobody."""
 
-    def __init__(self, url: str, *, schema: str = "chat", limits: PoolLimits | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = "chat",
+        limits: PoolLimits | None = None,
+        read_url: str | None = None,
+    ) -> None:
         limits = limits or PoolLimits()
         own = min(_SYSTEM_CONNECTIONS, max(1, limits.max_size - 1))
         most = max(1, limits.max_size - own)
@@ -183,9 +200,20 @@ class Database:
             limits=limits,
             durable=False,
         )
+        # the primary can answer too, so nobody waits long for the replica
+        brief = replace(
+            limits,
+            connect_seconds=min(limits.connect_seconds, _REPLICA_SECONDS),
+            acquire_seconds=min(limits.acquire_seconds, _REPLICA_SECONDS),
+        )
+        self.replica = (
+            None
+            if read_url is None
+            else RolePool(read_url, role=SERVICE, schema=schema, sizes=(0, most), limits=brief, durable=True)
+        )
 
     async def open(self) -> None:
-        """Connect both.
+        """Connect the primary's.
 
         Raises:
             RoleRefused, StoreUnavailable
@@ -193,14 +221,17 @@ class Database:
         try:
             await self.service.open()
             await self.system.open()
+            if self.replica is not None:
+                await self.replica.open()
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Close both."""
-        await self.service.close()
-        await self.system.close()
+        """Close all."""
+        for pool in (self.service, self.system, self.replica):
+            if pool is not None:
+                await pool.close()
 
     async def __aenter__(self) -> Self:
         await self.open()

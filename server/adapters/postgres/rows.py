@@ -8,6 +8,8 @@ from uuid import UUID
 
 import orjson
 
+from server.adapters.postgres.sealed_rows import opened_content, opened_context, opened_title
+from server.conversations.cipher import UNAVAILABLE, Cipher
 from server.conversations.store import (
     Accepted,
     ConversationRow,
@@ -42,14 +44,18 @@ def json_text(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def conversation_row(row: Row) -> ConversationRow:
+def conversation_row(row: Row, cipher: Cipher) -> ConversationRow:
     """A row of `conversations`."""
+    identity, user = str(row["id"]), str(row["user_id"])
+    context, context_key = row["context_data"], row["context_key"]
     return ConversationRow(
-        id=str(row["id"]),
-        user_id=str(row["user_id"]),
-        title=row["title"],
+        id=identity,
+        user_id=user,
+        title=opened_title(cipher, row["title"], row["title_key"], user, identity),
         context_type=row["context_type"],
-        context_data=_json(row["context_data"]),
+        context_data=_json(context)
+        if context_key is None
+        else opened_context(cipher, context, context_key, user, identity),
         status=row["status"],
         metadata=_json(row["metadata"]),
         created_at=_time(row["created_at"]),
@@ -57,18 +63,20 @@ def conversation_row(row: Row) -> ConversationRow:
     )
 
 
-def message_row(row: Row) -> MessageRow:
-    """A row of `messages`."""
-    parent = row["parent_message_id"]
+def message_row(row: Row, user_id: str, cipher: Cipher) -> MessageRow:
+    """A row of `messages`, which is this user's."""
+    identity, parent, metadata = str(row["id"]), row["parent_message_id"], _json(row["metadata"])
+    content = opened_content(cipher, row["content"], row["content_key"], user_id, identity)
+    unavailable = content is None
     return MessageRow(
-        id=str(row["id"]),
+        id=identity,
         conversation_id=str(row["conversation_id"]),
         sender_type=row["sender_type"],
-        content=row["content"],
-        content_type=row["content_type"],
+        content=UNAVAILABLE if content is None else content,
+        content_type="text" if unavailable else row["content_type"],
         parent_message_id=None if parent is None else str(parent),
         created_at=_time(row["created_at"]),
-        metadata=_json(row["metadata"]),
+        metadata={**metadata, "unavailable": True} if unavailable else metadata,
         token_count=row["token_count"],
     )
 
@@ -92,7 +100,7 @@ def generation_row(row: Row) -> GenerationRow:
     )
 
 
-def accepted(answer: dict[str, Any]) -> Accepted:
+def accepted(answer: dict[str, Any], cipher: Cipher) -> Accepted:
     """What `accept_message`, `accept_again` or `find_order` answered.
 
     Raises:
@@ -102,14 +110,15 @@ def accepted(answer: dict[str, Any]) -> Accepted:
     if outcome not in {"accepted", "duplicate"}:
         refuse(outcome)
     generation = answer["generation"]
+    user = str(generation["user_id"])
     return Accepted(
         duplicate=outcome == "duplicate",
         created=generation["created_conversation"],
         retitled=generation["retitled_conversation"],
-        conversation=conversation_row(answer["conversation"]),
-        message=message_row(answer["message"]),
+        conversation=conversation_row(answer["conversation"], cipher),
+        message=message_row(answer["message"], user, cipher),
         generation=generation_row(generation),
-        history=tuple(message_row(row) for row in answer.get("history") or ()),
+        history=tuple(message_row(row, user, cipher) for row in answer.get("history") or ()),
     )
 
 

@@ -58,9 +58,8 @@ def test_accepting_is_one_round_trip(app_url: str) -> None:
                 connection.add_query_logger(lambda query: sent.append(query.query))
             accepted = await store.accept(a_send(user))
             assert accepted.created
-            assert [query for query in sent if "RESET ALL" not in query] == [
-                "SELECT accept_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)\n"
-            ]
+            (only,) = [query for query in sent if "RESET ALL" not in query]
+            assert only.startswith("SELECT accept_message(")
 
     asyncio.run(go())
 

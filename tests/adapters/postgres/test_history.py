@@ -208,9 +208,9 @@ def test_a_cursor_of_another_conversation_is_not_found(app_url: str) -> None:
         async with opened(app_url) as store:
             here, there = await a_turn(store, user), await a_turn(store, user)
             for cursor in (there.message.id, str(uuid4()), "nonsense"):
-                for side in ("before", "after"):
+                for before, after in ((cursor, None), (None, cursor)):
                     with pytest.raises(NotFound) as refused:
-                        await store.messages(user, here.conversation.id, limit=3, **{side: cursor})
+                        await store.messages(user, here.conversation.id, limit=3, before=before, after=after)
                     assert refused.value.what == "message"
             with pytest.raises(ValueError, match="before a message or after"):
                 await store.messages(

@@ -1,0 +1,1 @@
+SELECT delete_conversation($1, $2, $3, $4)
