@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 from server.embedded.openrouter import tokens
-from server.embedded.openrouter.behaviour import Behaviour, Framing, Insertion
+from server.embedded.openrouter.behaviour import Behaviour, Framing, Insertion, InsertionWhat
 from server.embedded.services import EmbeddedServices
 from tests.node.turns import Case, Turn, ask_all, intended, wrong
 from tests.running import MODELS, running_node
@@ -16,21 +17,23 @@ TEXT = (
     "\n Überlegen wir: 😀 first\u2028 the facts, then 👩🏽‍🔧 the wishes — data: [DONE]\r\n\r\n"
     '{"choices":[]}\n\n1. 職業\n2. \ufeffnaïve e\u0301 \u202eend '
 )
-ODDITIES = tuple(
-    Insertion(at=at, what=what, count=3)
-    for at, what in enumerate(
-        ("bom", "comment", "empty", "null", "no_choices", "huge", "unknown_fields", "comment")
-    )
-)
+_ODD: tuple[InsertionWhat, ...] = (
+    "bom", "comment", "empty", "null", "no_choices", "huge", "unknown_fields", "comment",
+)  # fmt: skip
+ODDITIES = tuple(Insertion(at=at, what=what, count=3) for at, what in enumerate(_ODD))
 STRAYS = "\n\n:\n\nevent: ping\n\ndata:\n\ndata: \n\n: a comment\nretry: 9\n\n"
 
 
-def case(text: str = TEXT, **fields: object) -> Case:
-    return Case((Behaviour(text=text, **fields),), tokens.clean(text))  # type: ignore[arg-type]
+def case(text: str = TEXT, **fields: Any) -> Case:
+    return Case((Behaviour(text=text, **fields),), tokens.clean(text))
+
+
+def framed(**fields: Any) -> Case:
+    return case(framing=Framing(**fields))
 
 
 LAYOUTS = {
-    f"{layout}, usage {usage}, repeated {repeat}, {'merged' if empty else 'as is'}": case(
+    f"{layout}, usage {usage}, repeated {repeat}, {'an empty chunk first' if empty else 'begun as ever'}": case(
         layout=layout, usage=usage, usage_finish=repeat, empty_first_chunk=empty
     )
     for layout, usage, repeat, empty in itertools.product(
@@ -41,8 +44,8 @@ LAYOUTS = {
     )
 }
 WRITTEN = {
-    f"{newline}, cut {split} {size}, {'space' if space else 'no space'}": case(
-        framing=Framing(newline=newline, split=split, size=size, space=space)
+    f"{newline}, cut {split} {size}, {'space' if space else 'no space'}": framed(
+        newline=newline, split=split, size=size, space=space
     )
     for newline, (split, size), space in itertools.product(
         ("lf", "crlf", "cr"),
@@ -51,7 +54,7 @@ WRITTEN = {
     )
 }
 OTHERS = {
-    **{f"{events} events a write": case(framing=Framing(events_per_write=events)) for events in (2, 9, 1000)},
+    **{f"{events} events a write": framed(events_per_write=events) for events in (2, 9, 1000)},
     "a duplicate finish": case(duplicate_finish=True),
     "a duplicate finish with its bill": case(duplicate_finish=True, usage="with_finish"),
     "no DONE": case(done=False),

@@ -63,11 +63,11 @@ class Turn:
     @property
     def calls(self) -> list[Call]:
         """What the upstream was asked for it, in order."""
-        found = []
-        for call in self.running.simulator.calls():
-            if any(self.label in str(message.get("content")) for message in call.messages):
-                found.append(call)
-        return found
+        return [
+            call
+            for call in self.running.simulator.calls()
+            if any(self.label in str(message.get("content")) for message in call.messages)
+        ]
 
     @property
     def switches(self) -> list[tuple[str, str, str, str]]:
