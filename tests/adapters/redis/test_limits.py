@@ -101,6 +101,26 @@ def test_a_use_counts_for_its_window_and_at_most_a_sixtieth_longer(redis_url: st
     asyncio.run(scenario())
 
 
+def test_no_use_leaves_before_its_whole_window_is_over(redis_url: str) -> None:
+    """Within any span as long as a window never more than its limit: a slice stands for its last moment."""
+
+    async def scenario() -> None:
+        window = Window("w", 1, 3600)
+        async with an_adapter(redis_url) as adapter, a_client(redis_url) as client:
+            for _ in range(3):
+                subject = new_id()
+                first = await adapter.limits.reserve(subject, [window])
+                await grow_older(client, subject, window, 3_600_000)
+                second = await adapter.limits.reserve(subject, [window])
+                if first.slices == second.slices:  # else the clock has passed into the next slice meanwhile
+                    assert (first.allowed, second.allowed) == (True, False)
+                    assert 0 < second.retry_after_ms <= 60_000
+                    return
+            raise AssertionError("a slice is a minute long")
+
+    asyncio.run(scenario())
+
+
 def test_a_cost_waits_until_so_much_is_free(redis_url: str) -> None:
     async def scenario() -> None:
         subject, window = new_id(), Window("w", 10, 60)

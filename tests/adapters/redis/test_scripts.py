@@ -258,7 +258,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("append"), st.integers(-1, 1), st.integers(-4, 1), st.sampled_from(["", "é", "漢字", "ab"])
     ),
-    st.tuples(st.just("append"), st.just(0), st.integers(-2, 0), st.sampled_from(["👋🏽", "abc"])),
+    st.tuples(st.just("append"), st.just(0), st.integers(-2, 1), st.sampled_from(["👋🏽", "abc"])),
     st.tuples(st.just("switch"), st.integers(-1, 1), OWNERS, st.booleans()),
     st.tuples(st.just("stop")),
     st.tuples(st.just("seal"), st.integers(-1, 1), st.sampled_from([b"one", b"two"])),
