@@ -1,0 +1,1 @@
+SELECT bury_user($1, $2, $3)

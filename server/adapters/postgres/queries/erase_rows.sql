@@ -1,0 +1,1 @@
+SELECT erase_rows($1, $2)

@@ -1,0 +1,1 @@
+SELECT pg_advisory_unlock(hashtextextended('retention of ' || current_schema(), 0))
