@@ -15,7 +15,7 @@ from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
 CUTS = 1_000
-USERS = 10
+USERS = 20
 LONGEST_LIFE = 0.03
 """Seconds a connection lives at most: several tokens, or none."""
 
@@ -23,13 +23,13 @@ LONGEST_LIFE = 0.03
 def answer(rng: random.Random) -> str:
     """A long answer in which every place is different, with characters of every width."""
     words = ("karier", "naïve", "職業", "👩🏽‍🚀", "skills", "—", "\n\n- ", "**bold**", "ß")
-    return "".join(f"{number} {rng.choice(words)} " for number in range(250))
+    return "".join(f"{number} {rng.choice(words)} " for number in range(80))
 
 
 def script(running: RunningNode, text: str) -> None:
     """Answers of a second or two; some break off in the middle and are continued by the next model."""
-    slow = {"text": text, "interval_ms": 3.0}
-    breaking = Behaviour(**slow, fail=Failure(how="error", at=100))
+    slow = {"text": text, "interval_ms": 5.0}
+    breaking = Behaviour(**slow, fail=Failure(how="error", at=80))
     running.simulator.script(
         Behaviour(**slow), breaking, Behaviour(**slow, continuation="overlap:12"), repeat=True
     )
@@ -132,7 +132,7 @@ def test_two_tabs_with_one_cursor_both_hear_everything(services: EmbeddedService
             user = first.recording.user
             second, third = [await running.client(user, connect=False) for _ in range(2)]
             for tab in (second, third):
-                await tab.connect(running.ws_url, resume=first.held.resume())
+                await tab.connect(running.ws_url, resume={"position": first.held.position})
 
             running.simulator.release("go")
             for tab in (first, second, third):

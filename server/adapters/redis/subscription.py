@@ -76,8 +76,8 @@ class RedisSubscription:
 
     @property
     def connected(self) -> bool:
-        """Whether everything asked for is flowing."""
-        return self._wire is not None and not self._asked
+        """Whether there is a connection; what was asked for on it may still wait for its confirmation."""
+        return self._wire is not None
 
     def on_arrival(self, receive: Callable[[Arrival], None]) -> None:
         """Call `receive` for every arrival, in the order of publishing."""
