@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +31,14 @@ _AWAY = (
     away.MasterDownError,
     away.OutOfMemoryError,
     away.ReadOnlyError,
+    away.RedisClusterException,  # no server of the cluster can be asked, or none has the slot
+    away.AskError,  # MOVED too: the cluster's map changes faster than it is followed
     away.TryAgainError,
     OSError,  # TimeoutError too
 )
+# What a server says that refuses everything for a while, whatever it was asked.
+# A pipeline's error has it in the middle.
+_NOT_NOW = re.compile(r"(?:^|\W)(BUSY|MISCONF|NOREPLICAS) ")
 
 _CALLS_AT_ONCE = 500
 
@@ -65,6 +71,11 @@ def unavailable() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise BrokerUnavailable(type(error).__name__) from error
+    except away.ResponseError as error:
+        not_now = _NOT_NOW.search(str(error))
+        if not_now is None:
+            raise
+        raise BrokerUnavailable(not_now[1]) from error
 
 
 def load(window: LogWindow, *, sharded: bool) -> dict[str, Script]:
