@@ -12,9 +12,9 @@ from server.adapters.postgres.pool import Connection, RolePool
 from server.adapters.postgres.queries import query
 from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import conversation_row, generation_row, message_row, uuid_or_not_found
-from server.adapters.postgres.sealed_rows import opened_content
+from server.adapters.postgres.sealed_rows import opened_content, shown
 from server.adapters.postgres.usage_reading import usage_of_messages
-from server.conversations.cipher import UNAVAILABLE, Cipher
+from server.conversations.cipher import Cipher
 from server.conversations.store import ConversationRow, GenerationRow, MessagePage, MessageRow, NotFound
 from server.conversations.usage import TokenUsage
 
@@ -112,10 +112,9 @@ class Reading:
         found = generation_row(row)
         content = row["content"]
         if content is not None:
-            content = opened_content(
-                self._cipher, content, row["content_key"], found.user_id, found.message_id
+            content = shown(
+                opened_content(self._cipher, content, row["content_key"], found.user_id, found.message_id)
             )
-            content = UNAVAILABLE if content is None else content
         return replace(found, finished=with_content(found.finished, content))
 
     def _message(self, row: asyncpg.Record, user_id: str) -> MessageRow:

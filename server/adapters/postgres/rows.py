@@ -8,8 +8,8 @@ from uuid import UUID
 
 import orjson
 
-from server.adapters.postgres.sealed_rows import opened_content, opened_context, opened_title
-from server.conversations.cipher import UNAVAILABLE, Cipher
+from server.adapters.postgres.sealed_rows import opened_content, opened_context, opened_title, shown
+from server.conversations.cipher import Cipher
 from server.conversations.store import (
     Accepted,
     ConversationRow,
@@ -51,7 +51,7 @@ def conversation_row(row: Row, cipher: Cipher) -> ConversationRow:
     return ConversationRow(
         id=identity,
         user_id=user,
-        title=opened_title(cipher, row["title"], row["title_key"], user, identity),
+        title=shown(opened_title(cipher, row["title"], row["title_key"], user, identity)),
         context_type=row["context_type"],
         context_data=_json(context)
         if context_key is None
@@ -72,7 +72,7 @@ def message_row(row: Row, user_id: str, cipher: Cipher) -> MessageRow:
         id=identity,
         conversation_id=str(row["conversation_id"]),
         sender_type=row["sender_type"],
-        content=UNAVAILABLE if content is None else content,
+        content=shown(content),
         content_type="text" if unavailable else row["content_type"],
         parent_message_id=None if parent is None else str(parent),
         created_at=_time(row["created_at"]),

@@ -54,9 +54,13 @@ def opened_content(cipher: Cipher, text: str, key: str | None, user: str, messag
     return cipher.open(Sealed(text, key), Place(user, "messages", "content", message))
 
 
-def opened_title(cipher: Cipher, text: str, key: str | None, user: str, conversation: str) -> str:
-    """A conversation's title."""
-    opened = cipher.open(Sealed(text, key), Place(user, "conversations", "title", conversation))
+def opened_title(cipher: Cipher, text: str, key: str | None, user: str, conversation: str) -> str | None:
+    """A conversation's title; `None` where it cannot be opened."""
+    return cipher.open(Sealed(text, key), Place(user, "conversations", "title", conversation))
+
+
+def shown(opened: str | None) -> str:
+    """A text, or what stands for one that cannot be opened."""
     return UNAVAILABLE if opened is None else opened
 
 
@@ -71,13 +75,11 @@ def opened_event(cipher: Cipher, payload: dict[str, Any], user: str) -> dict[str
     """An event out of the outbox: what of it was sealed in the row it tells of is sealed in it too."""
     conversation, message = payload.get("conversation"), payload.get("message")
     if isinstance(conversation, dict) and "title_key" in conversation:
-        shown = {name: value for name, value in conversation.items() if name != "title_key"}
-        key = conversation["title_key"]
-        shown["title"] = opened_title(cipher, shown["title"], key, user, shown["id"])
-        payload = {**payload, "conversation": shown}
+        told = {name: value for name, value in conversation.items() if name != "title_key"}
+        title = opened_title(cipher, told["title"], conversation["title_key"], user, told["id"])
+        payload = {**payload, "conversation": {**told, "title": shown(title)}}
     if isinstance(message, dict) and "content_key" in message:
-        shown = {name: value for name, value in message.items() if name != "content_key"}
-        key = message["content_key"]
-        content = opened_content(cipher, shown["content"], key, user, shown["id"])
-        payload = {**payload, "message": {**shown, "content": UNAVAILABLE if content is None else content}}
+        told = {name: value for name, value in message.items() if name != "content_key"}
+        content = opened_content(cipher, told["content"], message["content_key"], user, told["id"])
+        payload = {**payload, "message": {**told, "content": shown(content)}}
     return payload

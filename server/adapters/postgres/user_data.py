@@ -12,8 +12,9 @@ import orjson
 from server.adapters.postgres.pool import Database
 from server.adapters.postgres.queries import query
 from server.adapters.postgres.rows import Row, conversation_row, generation_row, message_row
+from server.adapters.postgres.sealed_rows import opened_content, opened_title
 from server.conversations.audit import Caller
-from server.conversations.cipher import UNAVAILABLE, Cipher
+from server.conversations.cipher import Cipher
 from server.conversations.user_data import Erased
 from server.conversations.wire import conversation_json, iso_time, message_json, plain_decimal
 
@@ -64,21 +65,7 @@ class PostgresUserData:
         )
         yield _line("user", {"id": str(user)})
         async for place in self._own(user, "export_conversations", user):
-            conversation = conversation_row(place, self._cipher)
-            body = conversation_json(conversation)
-            body["deleted_at"] = None if place["deleted_at"] is None else iso_time(place["deleted_at"])
-            hidden = [
-                column
-                for column, gone in (
-                    ("title", conversation.title == UNAVAILABLE and place["title_key"] is not None),
-                    (
-                        "context_data",
-                        conversation.context_data is None and place["context_key"] is not None,
-                    ),
-                )
-                if gone
-            ]
-            yield _line("conversation", _without(body, hidden))
+            yield _line("conversation", self._conversation(place, user))
             async for row in self._own(user, "export_messages", place["id"]):
                 yield _line("message", self._message(row, user))
         async for row in self._own(user, "export_generations", user):
@@ -86,14 +73,25 @@ class PostgresUserData:
         async for row in self._own(user, "export_usage", user):
             yield _line("usage", _usage(row))
         async for row in self._audited(user):
-            yield _line("audit", {**dict(row), "at": iso_time(row["at"])})
+            yield _line("audit", {**dict(row), "id": str(row["id"]), "at": iso_time(row["at"])})
+
+    def _conversation(self, row: Row, user: UUID) -> dict[str, Any]:
+        conversation, deleted_at = conversation_row(row, self._cipher), row["deleted_at"]
+        body = conversation_json(conversation)
+        body["deleted_at"] = None if deleted_at is None else iso_time(deleted_at)
+        title = opened_title(self._cipher, row["title"], row["title_key"], str(user), conversation.id)
+        closed = ["title"] if title is None else []
+        if conversation.context_data is None and row["context_key"] is not None:
+            closed.append("context_data")
+        return _without(body, closed)
 
     def _message(self, row: Row, user: UUID) -> dict[str, Any]:
         message = message_row(row, str(user), self._cipher)
-        body = message_json(message)
-        if row["content_key"] is None or message.content != UNAVAILABLE:
-            return body
-        return _without({**body, "metadata": orjson.loads(row["metadata"])}, ["content"])
+        content = opened_content(self._cipher, row["content"], row["content_key"], str(user), message.id)
+        if content is not None:
+            return message_json(message)
+        stored = {"content_type": row["content_type"], "metadata": orjson.loads(row["metadata"])}
+        return _without({**message_json(message), **stored}, ["content"])
 
     async def _own(self, user: UUID, name: str, whose: UUID) -> AsyncIterator[asyncpg.Record]:
         """All rows of one thing, by id; a short transaction per page, which sees this user's rows only."""
