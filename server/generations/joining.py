@@ -40,6 +40,11 @@ class Joining:
             )
 
     @property
+    def spoke(self) -> bool:
+        """Whether the model has said anything, shown or not; thoughts do not count."""
+        return self._received > self.reasoned
+
+    @property
     def deadline(self) -> float | None:
         """When the seam wants to be looked at again."""
         return self._seam.deadline if self._seam is not None else None

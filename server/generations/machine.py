@@ -4,7 +4,8 @@ Sans-I/O. Rule 1: exactly one `End` or `Yield`, and nothing after it. Rule 2: te
 left off; only an attempt's first text may begin lower, and it cuts there. Rule 3: every attempt after the
 first is announced before its model is asked, and attempts count up by one. Rule 4: what follows from a
 failure is `policy.decide`'s, from the notes alone. Rule 5: only data resets the data clock, never a comment.
-Rule 6: an answer that the upstream has finished is complete, whatever becomes of the connection afterwards.
+Rule 6: an answer that the upstream has finished is complete, whatever becomes of the connection afterwards;
+but a model that finished without a word has failed, unless the one before it had nothing to add either.
 
     WAITING ──first text──▶ STREAMING ──failure──▶ SWITCHING ──first text, joined──▶ STREAMING
        └──failure──▶ WAITING (another attempt)         └──failure──▶ SWITCHING
@@ -251,7 +252,7 @@ class Machine:
     # --- failure, and another attempt -------------------------------------------------------
 
     def _failed(self, failed: Failed, now: float) -> list[Effect]:
-        if self._answer.draft.finish is not None:
+        if self._is_whole():
             return self._complete(now)
         effects: list[Effect] = []
         if failed.kind in _RATE_LIMITS:
@@ -332,7 +333,7 @@ class Machine:
     def _take_up(self, cause: SwitchCause, now: float) -> list[Effect]:
         """A successor goes on with what another owner began."""
         last = self._answer.notes[-1]
-        if last.finish is not None and last.to == self._answer.length > 0:
+        if last.finish is not None and last.completion_chars and last.to == self._answer.length > 0:
             return self._end("completed", last.finish, None)
         lost_node = cause == "node_lost"
         if now >= self._clocks.whole or (lost_node and self._losses + 1 >= self._limits.max_losses):
@@ -355,7 +356,7 @@ class Machine:
     def _tick(self, now: float) -> list[Effect]:
         clocks = self._clocks
         if now >= clocks.whole:
-            if self._answer.is_open and self._answer.draft.finish is not None:
+            if self._is_whole():
                 return self._complete(now)
             return self._end("failed", None, ErrorCode.GENERATION_TIMEOUT)
         effects: list[Effect] = []
@@ -374,7 +375,7 @@ class Machine:
     def _late(self, now: float) -> list[Effect]:
         """The data clock ran out."""
         if self._clocks.awaited is Awaited.END:
-            return self._complete(now)
+            return self._complete(now) if self._is_whole() else self._fail(FailureKind.EMPTY, now)
         first = self._clocks.awaited is Awaited.FIRST_TOKEN
         return self._fail(policy.FIRST_TOKEN_TIMEOUT if first else policy.STALL_TIMEOUT, now)
 
@@ -402,6 +403,16 @@ class Machine:
             return []
         return self._end("cancelled", None, None)
 
+    def _is_whole(self) -> bool:
+        """Whether the upstream has finished the answer."""
+        if not self._answer.is_open or self._answer.draft.finish is None:
+            return False
+        if self._joining.spoke:
+            return True
+        # asked for the rest, two models running say that there is none
+        before = self._answer.notes[-2:-1]
+        return self._joining.how != "fresh" and bool(before) and before[0].failure == FailureKind.EMPTY
+
     def _complete(self, now: float) -> list[Effect]:
         released = self._placed(self._joining.close(), now)
         return released + self._end("completed", self._answer.draft.finish or "stop", None)
@@ -409,7 +420,7 @@ class Machine:
     def _hand_over(self, now: float) -> list[Effect]:
         if not self._answer.is_open:
             return self._let_go()  # nothing was begun here
-        if self._answer.draft.finish is not None:
+        if self._is_whole():
             return self._complete(now)
         note = replace(self._answer.present, failure=policy.NODE_DRAINED)
         self.state = State.OVER
