@@ -29,6 +29,7 @@ from server.adapters.redis.quota import QuotaLimits, RedisQuota
 from server.adapters.redis.scripts import LogWindow
 from server.channels.broker import BrokerUnavailable
 from server.channels.hub import Hub, HubLimits
+from server.conversations.arrears import Arrears
 from server.conversations.custodian import Custodian, CustodyPace
 from server.conversations.ends import Ends
 from server.conversations.models import ModelChains
@@ -229,13 +230,14 @@ def build_node(
     durations = Durations(catalogue.is_free)
     calibration = Calibration()
     prompts = Prompts(store, catalogue, calibration, history_tokens=settings.max_conversation_history_tokens)
+    ends = Ends(store)
     house = House(
         owner=process,
         store=redis.generations,
         leases=redis.leases,
         upstream=openrouter,
         prompts=prompts,
-        ends=Ends(store),
+        ends=ends,
         broker=redis.broker,
         limits=_generation_limits(settings),
         cooldowns=Cooldowns(settings.model_cooldown_seconds),
@@ -277,6 +279,7 @@ def build_node(
             max_tokens=settings.max_tokens,
             temperature=settings.temperature,
         ),
+        Arrears(redis.generations, ends),
     )
     custodian = Custodian(
         store, redis.broker, redis.generations, turns, openrouter, Upkeep(database.system), pace=pace

@@ -22,6 +22,7 @@ from protocol.frames import (
     MessageCreated,
 )
 from server.channels.broker import BrokerUnavailable
+from server.conversations.arrears import Arrears
 from server.conversations.models import Catalogue, ModelChains, choose
 from server.conversations.principal import Principal
 from server.conversations.prompts import Prompts
@@ -112,6 +113,7 @@ class Turns:
         catalogue: Catalogue,
         quota: Quota,
         limits: TurnLimits,
+        arrears: Arrears,
     ) -> None:
         self._store = store
         self._generations = generations
@@ -121,6 +123,7 @@ class Turns:
         self._catalogue = catalogue
         self._quota = quota
         self._limits = limits
+        self._arrears = arrears
         self.draining = False
 
     async def send(self, principal: Principal, request: SendRequest, *, request_id: str) -> Accepted:
@@ -206,6 +209,15 @@ class Turns:
         except (StoreRefused, StoreUnavailable) as error:
             raise refusal_for(error) from error
 
+    async def catch_up(self, user: str) -> None:
+        """See that the database holds every end the user was told.
+
+        Raises:
+            Refusal: it cannot be asked now.
+        """
+        if not await self._arrears.settle(user):
+            raise unavailable()
+
     def resume(self, accepted: Accepted, plan: Plan, *, request_id: str) -> None:
         """Begin what was accepted by a node that died before it began it."""
         told = () if accepted.generation.request.get("command") == "regenerate" else _told(accepted)
@@ -231,6 +243,7 @@ class Turns:
         )
 
     async def _accept(self, principal: Principal, order: SendOrder | RegenerateOrder, plan: Plan) -> Accepted:
+        await self.catch_up(principal.user)
         new = isinstance(order, SendOrder) and order.conversation_id is None
         reservation = await self._reserve(principal, order.client_message_id, plan, new_conversation=new)
         if isinstance(reservation, Accepted):

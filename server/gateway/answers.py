@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import orjson
 from starlette.responses import Response
 
-from server.conversations.refusal import refusal_for
+from server.conversations.refusal import Refusal, refusal_for
 from server.conversations.store import StoreRefused, StoreUnavailable
+from server.gateway.front import Front
 from server.gateway.problems import problem_of
 
 T = TypeVar("T")
@@ -23,6 +24,18 @@ def answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = Non
         headers={"Cache-Control": "no-store", **(headers or {})},
         media_type="application/json",
     )
+
+
+async def caught_up(front: Front, user: str) -> None:
+    """See that the database holds every end the user was told, before it is read.
+
+    Raises:
+        Problem: 503 while it does not.
+    """
+    try:
+        await front.desk.turns.catch_up(user)
+    except Refusal as refusal:
+        raise problem_of(refusal) from refusal
 
 
 async def from_store(reading: Awaitable[T]) -> T:

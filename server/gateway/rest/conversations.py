@@ -11,7 +11,7 @@ from starlette.responses import Response
 from server.conversations.principal import Principal
 from server.conversations.titles import DEFAULT_TITLE, MAX_TITLE_LENGTH
 from server.conversations.wire import conversation_json, iso_time, message_json
-from server.gateway.answers import answer, from_store
+from server.gateway.answers import answer, caught_up, from_store
 from server.gateway.front import Front
 from server.gateway.problems import invalid
 from server.gateway.requests import path_uuid, query_choice, query_int, read_body
@@ -53,6 +53,7 @@ async def index(front: Front, request: Request, principal: Principal) -> Respons
     status = query_choice(request, "status", "active", ("active", "archived"))
     limit = query_int(request, "limit", 20, 1, 100)
     offset = query_int(request, "offset", 0, 0, 100_000_000)
+    await caught_up(front, principal.user)
     rows, total = await from_store(
         front.store.conversations(principal.user, status=status, limit=limit, offset=offset)
     )
@@ -68,6 +69,7 @@ async def index(front: Front, request: Request, principal: Principal) -> Respons
 async def show(front: Front, request: Request, principal: Principal) -> Response:
     """`GET /conversations/{id}`."""
     conversation = path_uuid(request, "conversation", "conversation")
+    await caught_up(front, principal.user)
     row = await from_store(front.store.conversation(principal.user, conversation))
     page = await from_store(front.store.messages(principal.user, conversation, limit=_NEWEST))
     return answer(

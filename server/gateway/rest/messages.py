@@ -17,7 +17,7 @@ from server.conversations.refusal import Refusal, unavailable
 from server.conversations.store import Accepted
 from server.conversations.turns import RegenerateRequest, SendRequest
 from server.conversations.wire import message_json, message_page_json
-from server.gateway.answers import answer, from_store
+from server.gateway.answers import answer, caught_up, from_store
 from server.gateway.front import Front
 from server.gateway.problems import Problem, invalid, problem_of
 from server.gateway.requests import (
@@ -55,6 +55,7 @@ async def index(front: Front, request: Request, principal: Principal) -> Respons
     before, after = query_uuid(request, "before_id"), query_uuid(request, "after_id")
     if before is not None and after is not None:
         raise invalid("after_id", "cannot be combined with before_id")
+    await caught_up(front, principal.user)
     try:
         page = await from_store(
             front.store.messages(principal.user, conversation, limit=limit, before=before, after=after)
