@@ -83,8 +83,9 @@ export class Identity {
 
   #take(next, before) {
     this.held = next;
-    if (before && before.user !== next.user) this.onStranger();
-    return next.token;
+    if (!before || before.user === next.user) return next.token;
+    this.onStranger();
+    return new Promise(() => {}); // the page is going away, and nobody is to speak in another's name
   }
 }
 

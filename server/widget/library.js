@@ -17,6 +17,7 @@ class Thread {
 export class Library {
   constructor() {
     this.conversations = new Map();
+    this.activity = new Map(); // conversation -> when its newest message here was written
     this.gone = new Set();
     this.threads = new Map();
     this.listed = false;
@@ -38,7 +39,8 @@ export class Library {
   listing() {
     return [...this.conversations.values()]
       .filter(({ status }) => status === "active")
-      .sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
+      .map((each) => ({ ...each, active_at: latest(each.updated_at, this.activity.get(each.id)) }))
+      .sort((a, b) => (a.active_at < b.active_at ? 1 : -1));
   }
 
   /** The branch to show of a conversation; `running` are the answers being written in it. */
@@ -166,7 +168,11 @@ export class Library {
     const held = messages.get(message.id);
     // an event leaves long content out, REST has it
     if (!held || held.content === null) messages.set(message.id, message);
-    const place = this.conversations.get(conversation);
-    if (place && place.updated_at < message.created_at) place.updated_at = message.created_at;
+    this.activity.set(conversation, latest(message.created_at, this.activity.get(conversation)));
   }
+}
+
+/** The later of two times as the wire writes them; the second may be missing. */
+function latest(a, b = "") {
+  return a > b ? a : b;
 }

@@ -44,7 +44,7 @@ export class Sidebar {
   show(conversations, { open, busy, listed, hasMore }) {
     const groups = new Map();
     for (const each of conversations) {
-      const label = whenOf(each.updated_at);
+      const label = whenOf(each.active_at);
       groups.set(label, [...(groups.get(label) ?? []), this.#item(each, open, busy)]);
     }
     const nodes = [...groups].map(([label, items]) => this.#group(label, items));

@@ -36,19 +36,33 @@ class Stage:
         return future.result(SCENARIO_SECONDS + 30)
 
     @contextlib.asynccontextmanager
-    async def page(self, address: str, path: str = "", **options: Any) -> AsyncIterator[Page]:
+    async def page(
+        self, address: str, path: str = "", *, script: str = "", **options: Any
+    ) -> AsyncIterator[Page]:
         """A page of a fresh profile at an address. Whatever it complains of fails the test."""
-        async with self.profile(address, **options) as open_page:
+        async with self.profile(address, script=script, **options) as open_page:
             yield await open_page(path)
 
     @contextlib.asynccontextmanager
-    async def profile(self, address: str, **options: Any) -> AsyncIterator[Callable[[str], Awaitable[Page]]]:
-        """A fresh profile, in which several pages can be opened, each by its path."""
+    async def profile(
+        self, address: str, *, script: str = "", **options: Any
+    ) -> AsyncIterator[Callable[[str], Awaitable[Page]]]:
+        """A fresh profile, in which several pages can be opened, each by its path.
+
+        `script` runs in every page before its own; `options` are the browser context's.
+        """
         complaints: list[str] = []
         context = await self._browser.new_context(
-            **{"base_url": address, "viewport": {"width": 1200, "height": 800}, **options}
+            **{
+                "base_url": address,
+                "viewport": {"width": 1200, "height": 800},
+                "reduced_motion": "reduce",
+                **options,
+            }
         )
         context.set_default_timeout(WAIT_MS)
+        if script:
+            await context.add_init_script(script)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         context.on("console", lambda said: complaints.extend(_complaint(said.type, said.text)))
 
