@@ -282,7 +282,14 @@ def build_node(
         Arrears(redis.generations, ends),
     )
     custodian = Custodian(
-        store, redis.broker, redis.generations, turns, openrouter, Upkeep(database.system), pace=pace
+        store,
+        redis.broker,
+        redis.generations,
+        redis.leases,
+        turns,
+        openrouter,
+        Upkeep(database.system),
+        pace=pace,
     )
 
     # sessions and doors

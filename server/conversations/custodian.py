@@ -27,7 +27,7 @@ from server.conversations.store import (
 )
 from server.conversations.turns import Turns
 from server.generations.order import decode_plan
-from server.generations.store import GenerationStore
+from server.generations.store import GenerationStore, LeaseStore
 from server.generations.upstream import SettlementUnavailable, Upstream
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Custodian:
         store: ConversationStore,
         broker: Broker,
         generation_store: GenerationStore,
+        leases: LeaseStore,
         turns: Turns,
         upstream: Upstream,
         housekeeping: Housekeeping,
@@ -84,6 +85,7 @@ class Custodian:
         self._store = store
         self._broker = broker
         self._generation_store = generation_store
+        self._leases = leases
         self._turns = turns
         self._upstream = upstream
         self._housekeeping = housekeeping
@@ -131,8 +133,12 @@ class Custodian:
             await self._begin(row)
 
     async def _begin(self, row: GenerationRow) -> None:
-        # what is in the shared store has an owner, or a lease that will be swept
-        if self._turns.draining or await self._generation_store.read(row.user_id, row.id) is not None:
+        if self._turns.draining:
+            return
+        if await self._generation_store.read(row.user_id, row.id) is not None:
+            # it has an owner, who holds a lease, or one that died, whose lease is swept; none at all was lost
+            if await self._leases.miss(row.user_id, row.id):
+                log.warning("a generation had no lease", extra={"generation": row.id})
             return
         accepted = await self._store.by_client_message_id(row.user_id, row.client_message_id)
         if accepted is None or accepted.generation.status != "accepted":

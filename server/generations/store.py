@@ -224,3 +224,10 @@ class LeaseStore(Protocol):
     async def claim(self, user: str, generation: str, *, seconds: float) -> bool:
         """Take an expired lease; of several that ask, one gets it."""
         ...
+
+    async def miss(self, user: str, generation: str) -> bool:
+        """Where there is no lease on something that is not over, make an expired one for whoever sweeps.
+
+        `True`: there was none.
+        """
+        ...

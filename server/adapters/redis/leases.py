@@ -38,6 +38,10 @@ class RedisLeaseStore:
         )
         return bool(reply)
 
+    async def miss(self, user: str, generation: str) -> bool:
+        """Make an expired lease where there is none."""
+        return bool(await self._scripts.command("ZADD", keys.LEASES, "NX", 1, _member(user, generation)))
+
 
 def _member(user: str, generation: str) -> str:
     return f"{user} {generation}"
