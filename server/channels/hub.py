@@ -63,7 +63,7 @@ class Hub:
         self._leaving: dict[str, float] = {}
         self._stale: set[str] = set()
         self._work = asyncio.Event()
-        self._checked_idle = 0.0
+        self._checked_idle = now()
         self.gaps = 0
         subscription.on_arrival(self._receive)
         subscription.on_gap(self._gap)

@@ -1,7 +1,7 @@
 """A user's channel as the store tells it: what happens is published, and can be read back at any moment.
 
 Sans-I/O. A plain second telling of what the broker port promises, for properties that lose, repeat and delay
-what was published. `publish_*` return arrivals; whether anybody hears them is the test's affair.
+what was published. What happens gives arrivals; whether anybody hears them is the test's affair.
 """
 
 from __future__ import annotations
@@ -67,6 +67,71 @@ class Told:
             )
         return found
 
+    def append(self, text: str, *, at: int | None = None) -> tuple[int, int]:
+        """It grows; an attempt's first text may begin `at` a lower place. The attempt before, and the place."""
+        first = self.text_attempt != self.attempt
+        place = min(at, len(self.text)) if at is not None and first else len(self.text)
+        previous = self.text_attempt
+        if first:
+            self.begins.append((self.attempt, place))
+            self.text_attempt = self.attempt
+        self.text = self.text[:place] + text
+        self.owners = self.owners[:place] + [self.attempt] * len(text)
+        return previous, place
+
+    def started(self) -> GenerationStarted:
+        """The event of its start."""
+        return GenerationStarted(
+            generation=self.generation,
+            conversation=an_id(900),
+            message=an_id(901),
+            reply_to=an_id(902),
+            model="m/1",
+            attempt=1,
+            estimated_response_ms=1000,
+            is_free_model=True,
+        )
+
+    def switched(self) -> GenerationSwitched:
+        """The event of its present attempt."""
+        return GenerationSwitched(
+            generation=self.generation,
+            attempt=self.attempt,
+            from_model=f"m/{self.attempt - 1}",
+            to_model=f"m/{self.attempt}",
+            cause="stall_timeout",
+            mode="continue",
+            keep=len(self.text),
+        )
+
+    def finished(self) -> GenerationFinished:
+        """The event of its end."""
+        message = Message(
+            id=an_id(901),
+            sender_type="assistant",
+            content=self.text,
+            content_type="text",
+            parent_message_id=an_id(902),
+            created_at="2026-01-01T00:00:00.000Z",
+            metadata={},
+        )
+        return GenerationFinished(
+            generation=self.generation,
+            conversation=an_id(900),
+            status="completed" if self.text else "failed",
+            finish_reason="stop" if self.text else None,
+            message=message if self.text else None,
+            usage=NO_USAGE,
+            model=f"m/{self.attempt}",
+            served_model=None,
+            segments=self.segments,
+            length=len(self.text),
+            sha256=hashlib.sha256(self.text.encode()).hexdigest(),
+            processing_time_ms=1,
+            persisted=True,
+            error=None if self.text else Failure(code=ErrorCode.ALL_MODELS_FAILED, message="none"),
+        )
+
 
 class Story:
     """The log, the texts, and what is published of them."""
@@ -93,44 +158,26 @@ class Story:
         self._count += 1
         told = Told(an_id(self._count))
         self.running[told.generation] = told
-        return told.generation, [self._publish(self._started(told), told.generation)]
+        return told.generation, [self._publish(told.started(), told.generation)]
 
     def append(self, generation: str, text: str, *, at: int | None = None) -> list[Arrival]:
         """Its text grows; an attempt's first text may begin `at` a lower place, where the text is cut."""
         told = self._restored(generation)
-        first = told.text_attempt != told.attempt
-        place = min(at, len(told.text)) if at is not None and first else len(told.text)
-        previous = told.text_attempt
-        if first:
-            told.begins.append((told.attempt, place))
-            told.text_attempt = told.attempt
-        told.text = told.text[:place] + text
-        told.owners = told.owners[:place] + [told.attempt] * len(text)
-        return [
-            TextArrived(self.user, generation, told.attempt, previous, place, len(told.text), text),
-        ]
+        previous, place = told.append(text, at=at)
+        return [TextArrived(self.user, generation, told.attempt, previous, place, len(told.text), text)]
 
     def switch(self, generation: str) -> list[Arrival]:
         """Another attempt is announced."""
         told = self._restored(generation)
         told.attempt += 1
-        event = GenerationSwitched(
-            generation=generation,
-            attempt=told.attempt,
-            from_model=f"m/{told.attempt - 1}",
-            to_model=f"m/{told.attempt}",
-            cause="stall_timeout",
-            mode="continue",
-            keep=len(told.text),
-        )
-        return [self._publish(event, generation)]
+        return [self._publish(told.switched(), generation)]
 
     def finish(self, generation: str) -> list[Arrival]:
         """It ends with the text it has."""
         told = self._restored(generation)
         del self.running[generation]
         self.ended[generation] = told
-        return [self._publish(self._finished(told), generation)]
+        return [self._publish(told.finished(), generation)]
 
     def settle(self, generation: str) -> list[Arrival]:
         """An event that changes no text."""
@@ -151,7 +198,7 @@ class Story:
     def begin_again(self, generation: str) -> list[Arrival]:
         """A generation whose owner and whose state were lost begins once more, from nothing."""
         told = self.running[generation] = Told(generation)
-        return [self._publish(self._started(told), generation)]
+        return [self._publish(told.started(), generation)]
 
     # --- what can be read ----------------------------------------------------------------------
 
@@ -198,42 +245,3 @@ class Story:
         self.log.append(LogEntry(len(self.log) + 1, body))
         self.facts.append(body)
         return EventArrived(self.user, self.epoch, len(self.log), type_of(event), generation, body)
-
-    def _started(self, told: Told) -> GenerationStarted:
-        return GenerationStarted(
-            generation=told.generation,
-            conversation=an_id(900),
-            message=an_id(901),
-            reply_to=an_id(902),
-            model="m/1",
-            attempt=1,
-            estimated_response_ms=1000,
-            is_free_model=True,
-        )
-
-    def _finished(self, told: Told) -> GenerationFinished:
-        message = Message(
-            id=an_id(901),
-            sender_type="assistant",
-            content=told.text,
-            content_type="text",
-            parent_message_id=an_id(902),
-            created_at="2026-01-01T00:00:00.000Z",
-            metadata={},
-        )
-        return GenerationFinished(
-            generation=told.generation,
-            conversation=an_id(900),
-            status="completed" if told.text else "failed",
-            finish_reason="stop" if told.text else None,
-            message=message if told.text else None,
-            usage=NO_USAGE,
-            model=f"m/{told.attempt}",
-            served_model=None,
-            segments=told.segments,
-            length=len(told.text),
-            sha256=hashlib.sha256(told.text.encode()).hexdigest(),
-            processing_time_ms=1,
-            persisted=True,
-            error=None if told.text else Failure(code=ErrorCode.ALL_MODELS_FAILED, message="none"),
-        )
