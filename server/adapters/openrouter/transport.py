@@ -6,6 +6,8 @@ through aiohttp (httpx-aiohttp). Two things are done directly on aiohttp's respo
 - Reading: one await per network read, instead of three nested generators that are also left to the
   garbage collector when a stream is closed in the middle.
 - Closing: a plain call that no second cancellation can interrupt.
+- Breaking: aiohttp tells a body's reader of a lost connection, but not of one it closed itself because the
+  framing of HTTP was broken; `Link` does, or the reader would wait for ever.
 """
 
 from __future__ import annotations
@@ -68,6 +70,8 @@ class Link:
         self._raw = raw
         self._lingering = lingering
         self._let_go = False
+        self._lost: asyncio.Future[None] | None = None
+        self._watch()
 
     async def read(self) -> bytes:
         """What has arrived, waiting for it if need be; `b""` at the end of the body.
@@ -89,8 +93,29 @@ class Link:
 
     def close(self) -> None:
         """Close the connection now, unless it was let go. Never waits."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._tell_of_loss)  # the connection may outlive this response
         if not self._let_go:
             self._raw.close()
+
+    def _watch(self) -> None:
+        connection = self._raw.connection
+        if connection is None or connection.protocol is None:
+            return  # the body is complete
+        self._lost = connection.protocol.closed
+        if self._lost is None:
+            self._break()
+        else:
+            self._lost.add_done_callback(self._tell_of_loss)
+
+    def _tell_of_loss(self, lost: asyncio.Future[None]) -> None:
+        lost.exception()  # looked at, or asyncio would log it
+        self._break()
+
+    def _break(self) -> None:
+        content = self._raw.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection closed inside the body"))
 
 
 class Lingering:

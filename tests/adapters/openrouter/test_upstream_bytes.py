@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import socket
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
+import aiohttp
 import pytest
 
 from server.adapters.openrouter.upstream import OpenRouter, OpenRouterLimits
@@ -52,7 +55,7 @@ def test_what_is_sent():
     async def script(exchange: Exchange) -> None:
         await exchange.send(EVENT_STREAM + chunked(CONTENT + FINISH + DONE) + LAST_CHUNK)
 
-    _, upstream = facts_for(script, title="ATMA – Beratung")
+    _, upstream = facts_for(script, title="ATMA für Schüler")
 
     head, body = upstream.exchanges[0].head, json.loads(upstream.exchanges[0].body)
     lines = head.decode().split("\r\n")
@@ -60,7 +63,7 @@ def test_what_is_sent():
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:] if line)}
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["http-referer"] == "https://atma.test"
-    assert headers["x-openrouter-title"] == headers["x-title"] == "ATMA – Beratung"
+    assert headers["x-openrouter-title"] == headers["x-title"] == "ATMA für Schüler"
     assert headers["x-request-id"] == "r-1"
     assert headers["accept-encoding"] == "identity"
     assert headers["content-type"] == "application/json"
@@ -88,15 +91,16 @@ def test_a_stream_that_breaks_has_failed_after_its_text(how: str):
     release = asyncio.Event()
 
     async def ask() -> list[Any]:
-        async with RawUpstream(script) as upstream:
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+        ):
             facts: list[Any] = []
             async with asyncio.timeout(10), aclosing(openrouter.stream(a_request())) as stream:
                 async for read in stream:
                     facts += read
                     if text_of(facts):
                         release.set()
-            await openrouter.aclose()
             return facts
 
     facts = asyncio.run(ask())
@@ -104,6 +108,18 @@ def test_a_stream_that_breaks_has_failed_after_its_text(how: str):
     assert text_of(facts) == "Hi"
     assert isinstance(facts[-1], Failed)
     assert (facts[-1].kind, facts[-1].status) == (FailureKind.TRUNCATED, None)
+
+
+def content_under(stream: Any) -> aiohttp.StreamReader:
+    """What aiohttp holds for the stream that is being read."""
+    content = stream.ag_frame.f_locals["link"]._raw.content
+    assert isinstance(content, aiohttp.StreamReader)
+    return content
+
+
+def has_more(content: aiohttp.StreamReader) -> bool:
+    """Whether more than the first event has arrived."""
+    return content.total_bytes > len(CONTENT)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -120,20 +136,21 @@ def test_what_arrived_before_the_break_is_not_lost_by_a_slow_reader(how: str):
     holding, received = asyncio.Event(), asyncio.Event()
 
     async def ask() -> list[Any]:
-        async with RawUpstream(script) as upstream:
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+        ):
             facts: list[Any] = []
             async with asyncio.timeout(10), aclosing(openrouter.stream(a_request())) as stream:
                 async for read in stream:
                     facts += read
                     if text_of(facts) and not holding.is_set():
                         # the reader is busy while the rest arrives and the connection breaks
-                        content = stream.ag_frame.f_locals["link"]._raw.content
+                        content = content_under(stream)
                         holding.set()
-                        await eventually(lambda: content.total_bytes > len(CONTENT))
+                        await eventually(partial(has_more, content))
                         received.set()
-                        await eventually(lambda: content.exception() is not None)
-            await openrouter.aclose()
+                        await eventually(content.exception)
             return facts
 
     facts = asyncio.run(ask())
@@ -286,8 +303,10 @@ def test_cancelling_closes_the_connection_at_once(where: str, cancellations: int
     asked = asyncio.Event()
 
     async def ask() -> None:
-        async with RawUpstream(script) as upstream:
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+        ):
             opened = asyncio.Event()
             task = asyncio.create_task(asking_until_open(openrouter, opened))
             async with asyncio.timeout(5):
@@ -300,7 +319,6 @@ def test_cancelling_closes_the_connection_at_once(where: str, cancellations: int
                 with pytest.raises(asyncio.CancelledError):
                     await task
                 await upstream.exchanges[0].gone.wait()
-            await openrouter.aclose()
 
     asyncio.run(ask())
 
@@ -311,14 +329,15 @@ def test_closing_the_generator_between_reads_closes_the_connection_at_once():
         await exchange.gone.wait()
 
     async def ask() -> None:
-        async with RawUpstream(script) as upstream:
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+        ):
             stream = openrouter.stream(a_request())
             async with asyncio.timeout(5):
                 await anext(stream)
                 await stream.aclose()
                 await upstream.exchanges[0].gone.wait()
-            await openrouter.aclose()
 
     asyncio.run(ask())
 
@@ -340,8 +359,11 @@ def test_a_finished_stream_gives_its_connection_to_the_next(late: bool):
     left, ended = asyncio.Event(), asyncio.Event()
 
     async def ask() -> int:
-        async with RawUpstream(script) as upstream, asyncio.timeout(10):
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+            asyncio.timeout(10),
+        ):
             for _ in range(2):
                 async with aclosing(openrouter.stream(a_request())) as stream:
                     async for facts in stream:
@@ -351,8 +373,7 @@ def test_a_finished_stream_gives_its_connection_to_the_next(late: bool):
                     left.set()
                     await ended.wait()
                     connector = openrouter._client._transport.client._connector  # type: ignore[attr-defined]
-                    await eventually(lambda connector=connector: not connector._acquired)
-            await openrouter.aclose()
+                    await eventually(partial(operator.not_, connector._acquired))
             return upstream.connections
 
     assert asyncio.run(ask()) == 1
@@ -364,12 +385,14 @@ def test_a_body_that_does_not_end_after_done_is_closed_after_a_moment():
         await exchange.gone.wait()
 
     async def ask() -> None:
-        async with RawUpstream(script) as upstream, asyncio.timeout(10):
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+            asyncio.timeout(10),
+        ):
             openrouter._lingering._seconds = 0.05
             assert isinstance((await all_facts(openrouter))[-1], Done)
             await upstream.exchanges[0].gone.wait()
-            await openrouter.aclose()
 
     asyncio.run(ask())
 
@@ -410,13 +433,14 @@ def test_more_streams_than_any_default_limit_of_connections():
     everybody = asyncio.Event()
 
     async def ask() -> list[str]:
-        async with RawUpstream(script) as upstream, asyncio.timeout(30):
-            openrouter = an_adapter(upstream.base_url)
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+            asyncio.timeout(30),
+        ):
             tasks = [asyncio.create_task(all_facts(openrouter)) for _ in range(130)]
             await eventually(lambda: len(upstream.exchanges) == 130)
             everybody.set()
-            texts = [text_of(facts) for facts in await asyncio.gather(*tasks)]
-            await openrouter.aclose()
-            return texts
+            return [text_of(facts) for facts in await asyncio.gather(*tasks)]
 
     assert asyncio.run(ask()) == ["Hi"] * 130
