@@ -1,6 +1,7 @@
 """What the fixtures promise: every database migrated, empty, and nobody else's."""
 
 import asyncio
+from functools import partial
 
 import aio_pika
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 
 from tests.embedded.test_starter import at_work
 from tests.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.scripted.waiting import eventually
 
 pytestmark = pytest.mark.node
 
@@ -57,6 +59,7 @@ def test_a_killed_broker_comes_back_with_what_it_confirmed_and_leaves_nothing():
     async def scenario(broker: RabbitMQ) -> None:
         url = broker.url
         await say(url)
+        await eventually(partial(broker.would_keep, "said"))
         await broker.kill()
         await broker.start()
         assert broker.url == url
