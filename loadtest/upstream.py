@@ -57,7 +57,7 @@ class Stream:
         self._left -= 1
         if self._left == 0:
             data += self._end()
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) + (b"0\r\n\r\n" if self._left == 0 else b""))
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) + (b"0\r\n\r\n" if self._left == 0 else b""))
         return self._left > 0
 
     def _end(self) -> bytes:

@@ -83,7 +83,7 @@ class Process:
         return self._popen.poll()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; nothing where it has ended. SIGKILL goes to its children too: it cannot tell them."""
+        """Send a signal, if it has not ended. SIGKILL goes to its children too, since it cannot tell them."""
         if number is not signal.SIGKILL:
             self._popen.send_signal(number)
         elif self.running:

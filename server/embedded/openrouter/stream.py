@@ -141,7 +141,7 @@ class _Body:
     def _special(self) -> frozenset[int]:
         """The token indexes before which something else happens."""
         behaviour = self.reply.behaviour
-        places = [part.at for part in (*behaviour.insert, *behaviour.pauses)]
+        places = [*(part.at for part in behaviour.insert), *(pause.at for pause in behaviour.pauses)]
         if behaviour.gate:
             places.append(behaviour.gate_at)
         if behaviour.fail is not None and behaviour.fail.at_byte is None:

@@ -17,7 +17,7 @@ _CHARACTERS_PER_TOKEN = 4
 # Every character is a letter or other word character, a digit, an underscore, a space or none of these,
 # so the pieces always add up to the text.
 _PIECE = re.compile(r"\s*[^\W\d_]{1,8}|\s*\d{1,3}|\s*_+|\s*[^\w\s]{1,3}|\s+")
-_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_PAIR = re.compile("([\ud800-\udbff])([\udc00-\udfff])")
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -74,5 +74,5 @@ def pieces(tokens: tuple[str, ...]) -> tuple[bytes, ...]:
 
 
 def _joined(pair: re.Match[str]) -> str:
-    high, low = pair.group()
+    high, low = pair.groups()
     return chr(0x10000 + ((ord(high) - 0xD800) << 10) + (ord(low) - 0xDC00))
