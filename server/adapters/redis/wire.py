@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import hiredis
 
-from server.adapters.redis.connection import Endpoint
+from server.adapters.redis.address import Endpoint
 
 Reply = Any
 """`bytes`, `int`, `None`, a list of these, or `hiredis.ReplyError`."""
