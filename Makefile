@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run test unit check format clean
+.PHONY: run test unit check format load clean
 
 $(VENV)/.ready: pyproject.toml uv.lock
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (make PYTHON=…)" >&2; exit 1; }
@@ -18,7 +18,7 @@ run: $(VENV)/.ready   ## one node; what is not configured runs embedded
 	@exec $(BIN)/python -m server run
 
 test: $(VENV)/.ready  ## the whole suite, with every real service it needs
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 unit: $(VENV)/.ready  ## the pure parts, in seconds
 	$(BIN)/pytest -m "not node and not browser and not slow" $(PYTEST_ARGS)
@@ -33,5 +33,11 @@ format: $(VENV)/.ready ## let the tools write
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# locust patches the standard library, so it has an environment of its own
+load: $(VENV)/.ready  ## users of every door against HOST, in stages
+	@test -x .venv-load/bin/python || $(BIN)/python -m venv .venv-load
+	@VIRTUAL_ENV=$(abspath .venv-load) $(UV) sync --active --quiet --frozen --inexact --only-group load
+	.venv-load/bin/locust -f loadtest/locustfile.py --headless --host $(or $(HOST),http://127.0.0.1:3006) $(LOCUST_ARGS)
+
 clean:
-	rm -rf $(VENV) .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-load .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
