@@ -6,6 +6,8 @@ reported together, by name, as `SettingsError`. Only the roof reads this module.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +17,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Strings = Annotated[tuple[str, ...], NoDecode]
-Numbers = Annotated[tuple[float, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Waits = Annotated[tuple[Seconds, ...], NoDecode]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 _MIN_SECRET_BYTES = 32
+_KEY_BYTES = 32
 _SCHEMES = {
     "database_url": ("postgresql", "postgres"),
     "database_admin_url": ("postgresql", "postgres"),
@@ -122,8 +125,8 @@ class Settings(BaseSettings):
     rate_limit_conversations_per_day: Count = 100
     free_model_rate_limit_per_minute: Count = 20
     api_rate_limit_per_15_minutes: Count = 1000
-    max_message_length: Annotated[int, Field(ge=1, le=60_000)] = 4000
-    max_conversation_history_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 6000
+    max_message_length: Annotated[int, Field(ge=0, le=60_000)] = 4000
+    max_conversation_history_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 6000
     max_sessions_per_user: Count = 10
     max_generations_per_user: Count = 3
 
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
     chat_queue_name: str = "chatbot_analysis_events"
     consumer_prefetch: Annotated[int, Field(ge=1, le=65535)] = 10
     consumer_max_attempts: Annotated[int, Field(ge=1, le=1000)] = 5
-    consumer_retry_seconds: Numbers = (1.0, 5.0, 15.0, 60.0)
+    consumer_retry_seconds: Waits = (1.0, 5.0, 15.0, 60.0)
 
     # neighbours
     auth_service_url: str = ""
@@ -180,6 +183,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{each!r} is no origin (scheme://host[:port])")
         return tuple(each.rstrip("/").lower() for each in value)
 
+    @field_validator("consumer_retry_seconds")
+    @classmethod
+    def _waits(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value:
+            raise ValueError("must have at least one number of seconds")
+        return value
+
+    @field_validator("content_encryption_keys")
+    @classmethod
+    def _keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, key in enumerate(value, 1):
+            try:
+                size = len(base64.b64decode(key.get_secret_value(), validate=True))
+            except (binascii.Error, ValueError) as error:
+                raise ValueError(f"key {number} is not base64") from error
+            if size != _KEY_BYTES:
+                raise ValueError(f"key {number} has {size} bytes, not {_KEY_BYTES}")
+        return value
+
     @field_validator(*_SCHEMES)
     @classmethod
     def _urls(cls, value: Any, info: Any) -> Any:
@@ -196,6 +218,8 @@ class Settings(BaseSettings):
         mistakes = []
         if self.db_pool_min > self.db_pool_max:
             mistakes.append("DB_POOL_MIN is greater than DB_POOL_MAX")
+        if self.auth_verify_remote and not self.auth_service_url:
+            mistakes.append("AUTH_SERVICE_URL is required with AUTH_VERIFY_REMOTE")
         if self.app_env == "production":
             mistakes += self._missing_in_production()
         if mistakes:
@@ -206,7 +230,7 @@ class Settings(BaseSettings):
         needed = {
             "DATABASE_URL (or DB_HOST)": self.database_url or self.db_host,
             "REDIS_URL": self.redis_url,
-            "OPENROUTER_API_KEY": self.openrouter_api_key,
+            "OPENROUTER_API_KEY": self.openrouter_keys,
             "JWT_SECRET": self.jwt_secret,
             "INTERNAL_SERVICE_KEY": self.internal_service_key,
         }
@@ -249,14 +273,18 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         faults = error.errors(include_input=False)
+    mistakes = [line for fault in faults for line in _lines(fault)]
     # what belongs together is only looked at when each field is sound: look again with defaults
-    sound = {str(f["loc"][0]): Settings.model_fields[str(f["loc"][0])].default for f in faults if f["loc"]}
+    unsound = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
+    sound = {name: Settings.model_fields[name].default for name in unsound}
     try:
         if sound:
             Settings(**{**overrides, **sound})
     except ValidationError as error:
-        faults += [fault for fault in error.errors(include_input=False) if not fault["loc"]]
-    raise SettingsError([line for fault in faults for line in _lines(fault)])
+        together = [line for fault in error.errors(include_input=False) for line in _lines(fault)]
+        # one that was there, and wrong, is not missing as well
+        mistakes += [line for line in together if line.split()[0].lower() not in unsound]
+    raise SettingsError(mistakes)
 
 
 def _lines(fault: Any) -> list[str]:
