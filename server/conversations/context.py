@@ -13,6 +13,7 @@ from typing import Any
 
 from server.conversations import tokens
 from server.conversations.assessment import Assessment, Scores, read_assessment, summarise
+from server.conversations.screening import for_model
 from server.conversations.store import MessageRow
 from server.conversations.validate import ContentInvalid, read_text_file
 
@@ -140,7 +141,7 @@ def _row_tokens(row: MessageRow) -> int:
 def _message(row: MessageRow, *, takes_images: bool) -> dict[str, Any]:
     match row.content_type:
         case "text":
-            content: str | list[dict[str, Any]] = row.content
+            content: str | list[dict[str, Any]] = for_model(row.content)
         case "image" if takes_images:
             content = [{"type": "image_url", "image_url": {"url": row.content}}]
         case "image":
@@ -156,9 +157,9 @@ def file_text(content: str) -> str:
         file = read_text_file(content)
     except ContentInvalid:
         return _UNREADABLE_FILE
-    name = file.name or "without a name"
-    fence = "`" * max(3, _longest_run(file.text, "`") + 1)
-    return f"File {name} ({file.media_type}):\n{fence}\n{file.text}\n{fence}"
+    name, text = file.name or "without a name", for_model(file.text)
+    fence = "`" * max(3, _longest_run(text, "`") + 1)
+    return f"File {name} ({file.media_type}):\n{fence}\n{text}\n{fence}"
 
 
 def _longest_run(text: str, char: str) -> int:

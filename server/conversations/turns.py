@@ -7,6 +7,7 @@ what was acked is answered even if this node dies on the next line (the custodia
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ from server.conversations.models import Catalogue, ModelChains, choose
 from server.conversations.principal import Principal
 from server.conversations.prompts import Prompts
 from server.conversations.refusal import Refusal, refusal_for, unavailable
+from server.conversations.screening import ContentFilter, refuse_blocked, screen
 from server.conversations.store import (
     Accepted,
     ConversationStore,
@@ -44,6 +46,8 @@ from server.generations.order import GenerationOrder, encode_plan
 from server.generations.runner import Generations
 from server.generations.store import GenerationStore
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class TurnLimits:
@@ -53,6 +57,7 @@ class TurnLimits:
     max_generations: int
     max_tokens: int
     temperature: float
+    content_filter: ContentFilter = "flag"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class Turns:
             check_content(request.content, request.content_type, max_length=limits.max_message_length)
         except ContentInvalid as invalid:
             raise Refusal(invalid.code, invalid.message, field=invalid.field) from invalid
+        screening = screen(request.content, request.content_type, limits.content_filter)
+        refuse_blocked(screening)
         plan = self._plan(
             principal, request.model, request.fallback, with_image=request.content_type == "image"
         )
@@ -164,6 +171,9 @@ class Turns:
         if accepted.duplicate:
             _check_repeat(accepted, order.request, content=request.content)
         else:
+            if screening.rules:
+                facts = {"message": accepted.message.id, "rules": screening.rules}
+                log.warning("a message looks like an order to the model", extra=facts)
             self._begin(accepted, plan, _told(accepted), request_id)
         return accepted
 
