@@ -200,9 +200,9 @@ class Channel:
 
     # --- snapshots --------------------------------------------------------------------------
 
-    def begin_epoch(self, head: Position) -> None:
-        """Adopt a head of another epoch; readers see that theirs is not it any more."""
-        self.epoch, self.offset = head
+    def begin_epoch(self, at: Position) -> None:
+        """Begin at a place in another epoch; readers see that theirs is not it any more."""
+        self.epoch, self.offset = at
         self.entries.clear()
         self._bytes = 0
         # an end of the old epoch is none of the new one; what runs goes on

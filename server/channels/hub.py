@@ -177,9 +177,11 @@ class Hub:
         channel.buffered = []
         try:
             snapshot = await self._broker.snapshot(channel.user)
-            if snapshot.head.epoch != channel.epoch or snapshot.head.offset < channel.offset:
-                channel.begin_epoch(snapshot.head)
-            await self._fill(channel, snapshot.head.offset)
+            head = snapshot.head
+            if head.epoch != channel.epoch:
+                # a new channel begins where the log is, one that is read with the epoch's first event
+                channel.begin_epoch(Position(head.epoch, 0) if channel.epoch else head)
+            await self._fill(channel, head.offset)
             channel.merge(snapshot, snapshot.now_ms - self._wall_ms())
             channel.stale = False
         finally:

@@ -169,9 +169,9 @@ class Cursors:
         """Drop cursors into what is no text of the channel: a client may present any number of them."""
         self.texts = {name: cursor for name, cursor in self.texts.items() if name in channel.texts}
 
-    def restart(self, head: Position) -> None:
-        """Begin again at the head of another epoch, texts from their start."""
-        self.epoch, self.offset = head
+    def restart(self, at: Position) -> None:
+        """Begin again at another place in the log, texts from their start."""
+        self.epoch, self.offset = at
         self.texts.clear()
 
     def _take_ended(self, end: LogEntry, channel: Channel, batch: Batch) -> bool:

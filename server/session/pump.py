@@ -190,11 +190,16 @@ class Pump:
         return await self._broker.read_log(self._user, position, limit_bytes=BATCH_BYTES)
 
     async def _reset(self, channel: Channel) -> None:
-        head = channel.position
-        self.cursors.restart(head)
+        """Begin again: with the first event of another epoch if that can be had, else at the head."""
+        first = Position(channel.epoch, 0)
+        another = self.cursors.epoch != channel.epoch
+        if another and channel.after(0) is None:
+            another = await self._broker.read_log(self._user, first, limit_bytes=1) is not None
+        self.cursors.restart(first if another else channel.position)
         if self.cursors.only is None:
-            await self._outlet.tell(Reset(position=str(head)))
-        await self._send_states(channel)
+            position = Position(self.cursors.epoch, self.cursors.offset)
+            await self._outlet.tell(Reset(position=str(position)))
+        await self.catch_up(channel, channel.position)
 
     async def _send_states(self, channel: Channel) -> None:
         await self.show_states(channel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from protocol.position import Position
 from server.channels.broker import Arrival
 from server.channels.channel import Channel
 from tests.channels.story import USER, Story
@@ -26,7 +27,7 @@ def mend(channel: Channel, story: Story) -> None:
     """Read the truth."""
     snapshot = story.snapshot()
     if snapshot.head.epoch != channel.epoch:
-        channel.begin_epoch(snapshot.head)
+        channel.begin_epoch(Position(snapshot.head.epoch, 0) if channel.epoch else snapshot.head)
     while channel.offset < snapshot.head.offset:
         page = story.read_log(channel.position)
         if page:

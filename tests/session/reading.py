@@ -111,8 +111,12 @@ class ReaderThatIsCut:
 
     def _reset(self) -> None:
         if self.cursors is not None:
-            self.cursors.restart(self.channel.position)
-            self._tell(Reset(position=str(self.channel.position)))
+            another = self.cursors.epoch != self.channel.epoch
+            first = Position(self.channel.epoch, 0)
+            begin = first if another and self.story.read_log(first) is not None else self.channel.position
+            self.cursors.restart(begin)
+            self._tell(Reset(position=str(begin)))
+            self._replay()
             self._states()
 
     def _states(self) -> None:

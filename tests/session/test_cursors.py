@@ -510,21 +510,25 @@ def test_any_cuts_and_resumes_give_the_same_texts_and_events_as_never_cut(steps:
 def test_lost_epochs_are_told_and_texts_are_right_in_the_new_one(
     steps: list[Step], losses: list[tuple[int, str]]
 ) -> None:
-    play = Play(readers=1)
-    (reader,) = play.readers
+    play = Play(readers=2)
+    reader, never_cut = play.readers
     played = list(steps)
     for place, what in losses:
         played.insert(place, (what, place % 7, "", place % 3 != 0))
     for step in played:
         play.step(step, reader)
+        never_cut.read()
 
     play.end()
 
-    assert reader.violations(resets=None) == []
-    for generation, told in play.story.ended.items():
-        finished = reader.held.finished.get(generation)
-        if finished is not None:
-            assert (finished["message"] or {"content": ""})["content"] == told.text
+    for each in (reader, never_cut):
+        assert each.violations(resets=None) == []
+        for generation, finished in each.held.finished.items():
+            content = (finished["message"] or {"content": ""})["content"]
+            assert content == play.story.ended[generation].text
+    # one that is there is told all of the present epoch
+    present = [json.loads(entry.body) for entry in play.story.log]
+    assert never_cut.facts()[len(never_cut.facts()) - len(present) :] == present
 
 
 @given(STEPS)
