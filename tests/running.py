@@ -75,8 +75,86 @@ class _QuietServer(ChatServer):
         yield
 
 
+class Truth:
+    """What the oracle holds recordings against: the database's rows and the upstream's calls."""
+
+    database: Database
+    simulator: Simulator
+
+    async def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """What PostgreSQL holds, as the oracle reads it, of all users."""
+        async with self.admin() as connection:
+            messages = await connection.fetch("SELECT * FROM chat.messages ORDER BY id")
+            generations = await connection.fetch("SELECT * FROM chat.generations ORDER BY id")
+            usage = await connection.fetch("SELECT * FROM chat.usage_tracking ORDER BY id")
+        return {
+            "messages": [_plain(row) for row in messages],
+            "generations": [_plain(row) for row in generations],
+            "usage": [{**_plain(row), "cost": Decimal(row["cost_credits"])} for row in usage],
+        }
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A superuser's connection to the node's database."""
+        connection = await asyncpg.connect(self.database.admin_url, timeout=10, command_timeout=30)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    def upstream(self, intended: dict[str, str] | None = None) -> dict[str, Any]:
+        """What the simulator really sent and bills, as the oracle reads it."""
+        calls = []
+        for call in self.simulator.calls():
+            bill = call.bill
+            calls.append(
+                {
+                    "id": call.generation_id if call.headers_at is not None else None,
+                    "text": call.seen,
+                    "bill": None
+                    if bill is None
+                    else {
+                        "prompt_tokens": bill.prompt_tokens,
+                        "completion_tokens": bill.completion_tokens,
+                        "cost": bill.cost,
+                    },
+                }
+            )
+        return {"calls": calls, "intended": intended or {}}
+
+    async def settled(self) -> None:
+        """Wait until no generation is open, nothing is to be settled and nothing waits to be told."""
+
+        async def quiet() -> bool:
+            async with self.admin() as connection:
+                return not await connection.fetchval(
+                    "SELECT EXISTS (SELECT FROM chat.generations WHERE status = 'accepted')"
+                    " OR EXISTS (SELECT FROM chat.usage_tracking WHERE settle_due_at IS NOT NULL)"
+                    " OR EXISTS (SELECT FROM chat.outbox"
+                    " WHERE destination = 'channel' AND delivered_at IS NULL)"
+                )
+
+        assert await eventually(quiet, what="everything settles")
+
+    async def assert_holds(
+        self,
+        *clients: RecordingClient | SseClient,
+        intended: dict[str, str] | None = None,
+        settle: bool = True,
+        **options: Any,
+    ) -> None:
+        """Every invariant of the oracle, for every client given, against upstream and database."""
+        if settle:
+            await self.settled()
+        rows = await self.rows()
+        for client in clients:
+            oracle.assert_holds(client.recording, self.upstream(intended), rows, **options)
+            if isinstance(client, SseClient):
+                assert client.faults == []
+
+
 @dataclass
-class RunningNode:
+class RunningNode(Truth):
     """A node, its address and its upstream."""
 
     node: Node
@@ -126,79 +204,6 @@ class RunningNode:
             base_url=self.base, headers=headers, timeout=30, trust_env=False
         ) as client:
             yield client
-
-    # --- the truth ----------------------------------------------------------------------------
-
-    async def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """What PostgreSQL holds, as the oracle reads it, of all users."""
-        async with self.admin() as connection:
-            messages = await connection.fetch("SELECT * FROM chat.messages ORDER BY id")
-            generations = await connection.fetch("SELECT * FROM chat.generations ORDER BY id")
-            usage = await connection.fetch("SELECT * FROM chat.usage_tracking ORDER BY id")
-        return {
-            "messages": [_plain(row) for row in messages],
-            "generations": [_plain(row) for row in generations],
-            "usage": [{**_plain(row), "cost": Decimal(row["cost_credits"])} for row in usage],
-        }
-
-    @contextlib.asynccontextmanager
-    async def admin(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """A superuser's connection to the node's database."""
-        connection = await asyncpg.connect(self.database.admin_url, timeout=10, command_timeout=30)
-        try:
-            yield connection
-        finally:
-            await connection.close()
-
-    def upstream(self, intended: dict[str, str] | None = None) -> dict[str, Any]:
-        """What the simulator really sent and bills, as the oracle reads it."""
-        calls = []
-        for call in self.simulator.calls():
-            bill = call.bill
-            calls.append(
-                {
-                    "id": call.generation_id if call.headers_at is not None else None,
-                    "text": call.seen,
-                    "bill": None
-                    if bill is None
-                    else {
-                        "prompt_tokens": bill.prompt_tokens,
-                        "completion_tokens": bill.completion_tokens,
-                        "cost": bill.cost,
-                    },
-                }
-            )
-        return {"calls": calls, "intended": intended or {}}
-
-    async def settled(self) -> None:
-        """Wait until no generation is open, nothing is to be settled and nothing waits to be told."""
-
-        async def quiet() -> Any:
-            async with self.admin() as connection:
-                return not await connection.fetchval(
-                    "SELECT EXISTS (SELECT FROM chat.generations WHERE status = 'accepted')"
-                    " OR EXISTS (SELECT FROM chat.usage_tracking WHERE settle_due_at IS NOT NULL)"
-                    " OR EXISTS (SELECT FROM chat.outbox"
-                    " WHERE destination = 'channel' AND delivered_at IS NULL)"
-                )
-
-        assert await eventually(quiet, what="everything settles")
-
-    async def assert_holds(
-        self,
-        *clients: RecordingClient | SseClient,
-        intended: dict[str, str] | None = None,
-        settle: bool = True,
-        **options: Any,
-    ) -> None:
-        """Every invariant of the oracle, for every client given, against upstream and database."""
-        if settle:
-            await self.settled()
-        rows = await self.rows()
-        for client in clients:
-            oracle.assert_holds(client.recording, self.upstream(intended), rows, **options)
-            if isinstance(client, SseClient):
-                assert client.faults == []
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 DEADLINE_SECONDS = 15.0
 _POLL_SECONDS = 0.01
@@ -16,6 +16,18 @@ T = TypeVar("T")
 
 class NeverHappenedError(AssertionError):
     """What was waited for did not come before the deadline."""
+
+
+@overload
+async def eventually(
+    predicate: Callable[[], Awaitable[T]], within: float = DEADLINE_SECONDS, *, what: str = ""
+) -> T: ...
+
+
+@overload
+async def eventually(
+    predicate: Callable[[], T], within: float = DEADLINE_SECONDS, *, what: str = ""
+) -> T: ...
 
 
 async def eventually(

@@ -1,0 +1,150 @@
+"""Nodes that die in the middle of an answer: another one goes on, nothing shown is taken back (I1 to I5, I7)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+
+from server.embedded.openrouter.behaviour import Behaviour
+from server.embedded.services import EmbeddedServices
+from tests.cluster.nodes import Cluster
+from tests.running import new_uuid, of_type
+from tests.scripted.websocket_client import RecordingClient
+from tests.services import Database
+
+KILLS = int(os.environ.get("KILLS", "6"))
+WITHIN_SECONDS = 15.0
+
+
+def answer(rng: random.Random, words: int = 120) -> str:
+    parts = ("karier", "naïve", "職業", "👩🏽‍🚀", "skills", "—", "\n\n- ", "**bold**", "ß")
+    return "".join(f"{number} {rng.choice(parts)} " for number in range(words))
+
+
+async def follow_to_the_end(client: RecordingClient, cluster: Cluster, generation: str) -> None:
+    """Stay connected to whichever node is alive until the end is heard."""
+    while generation not in client.held.finished:
+        node = random.choice([node for node in cluster.nodes if node.alive])
+        if client.close_code is not None or client._reader is None or client._reader.done():
+            try:
+                await client.connect(node.ws_url)
+            except Exception:  # the node has just died
+                continue
+        try:
+            await client.wait_for(of_type("generation.finished", generation=generation), 60)
+        except TimeoutError:
+            raise
+        except Exception:
+            continue
+
+
+def test_every_kill_of_the_writing_node_leaves_one_exact_answer(
+    services: EmbeddedServices, database: Database, seed: int
+):
+    rng = random.Random(seed)
+    moved: list[float] = []
+
+    async def one_kill(cluster: Cluster, text: str) -> None:
+        sender, reader = rng.sample(cluster.nodes, 2)
+        client = await cluster.client(sender)
+        tab = await cluster.client(reader, client.recording.user)
+        ack = await client.send("message.send", content="Tell me all", client_message_id=new_uuid())
+        generation = ack["generation"]
+        await asyncio.sleep(rng.random() * 1.2)
+        if generation not in tab.held.finished:
+            owner = await cluster.owner_of(client.recording.user, generation)
+            died = time.monotonic()
+            owner.kill()
+            await owner.process.wait()
+            await asyncio.gather(
+                follow_to_the_end(client, cluster, generation), follow_to_the_end(tab, cluster, generation)
+            )
+            after = [
+                heard.at - died
+                for heard in tab.recording.heard + client.recording.heard
+                if heard.at > died and heard.frame["type"] in {"delta", "generation.finished"}
+            ]
+            moved.append(min(after))
+            await cluster.replace(owner)
+        else:
+            await follow_to_the_end(client, cluster, generation)
+        assert client.text(generation) == tab.text(generation) == text
+        finished = client.held.finished[generation]
+        assert finished["status"] == "completed"
+        switches = [f["cause"] for f in client.recording.of_type("generation.switched")]
+        assert set(switches) <= {"node_lost"}
+        await client.cut()
+        await tab.cut()
+
+    async def go() -> None:
+        async with Cluster(services, database, count=2) as cluster:
+            text = answer(rng)
+            cluster.simulator.script(Behaviour(text=text, interval_ms=3.0), repeat=True)
+            for _ in range(KILLS):
+                await one_kill(cluster, text)
+            recorded = [client for client in cluster.clients if isinstance(client, RecordingClient)]
+            await cluster.assert_holds(*recorded, intended=_intended(recorded, text))
+
+    asyncio.run(go())
+    moved.sort()
+    print(f"kills {len(moved)}: text moved again after {moved[0]:.2f} to {moved[-1]:.2f} s")
+    assert moved
+    assert moved[-1] < WITHIN_SECONDS
+
+
+def test_a_drained_node_hands_its_answer_over_and_ends_with_0(services: EmbeddedServices, database: Database):
+    async def go() -> None:
+        async with Cluster(services, database, count=2, settings={"DRAIN_SECONDS": "0.3"}) as cluster:
+            text = answer(random.Random(1), 150)
+            cluster.simulator.script(Behaviour(text=text, interval_ms=5.0), repeat=True)
+            client = await cluster.client(cluster.nodes[0])
+            ack = await client.send("message.send", content="Tell me all", client_message_id=new_uuid())
+            generation = ack["generation"]
+            await client.wait_for(of_type("delta"))
+            owner = await cluster.owner_of(client.recording.user, generation)
+            assert owner is cluster.nodes[0]
+
+            code = await owner.drain()
+            farewell = await client.wait_for(of_type("drain"))
+            cluster.nodes.remove(owner)
+            await follow_to_the_end(client, cluster, generation)
+
+            assert code == 0
+            assert client.recording.heard, farewell
+            switched = client.recording.of_type("generation.switched")
+            assert [frame["cause"] for frame in switched] == ["node_drained"]
+            assert client.text(generation) == text
+            await cluster.assert_holds(client, intended={generation: text})
+
+    asyncio.run(go())
+
+
+def test_a_frozen_node_that_wakes_up_cannot_write(services: EmbeddedServices, database: Database):
+    async def go() -> None:
+        async with Cluster(services, database, count=2) as cluster:
+            text = answer(random.Random(2), 200)
+            cluster.simulator.script(Behaviour(text=text, interval_ms=5.0), repeat=True)
+            zombie, other = cluster.nodes
+            client = await cluster.client(zombie)
+            ack = await client.send("message.send", content="Tell me all", client_message_id=new_uuid())
+            generation = ack["generation"]
+            await client.wait_for(of_type("delta"))
+
+            zombie.freeze()
+            tab = await cluster.client(other, client.recording.user)
+            finished = await tab.wait_for(of_type("generation.finished", generation=generation), 60)
+            zombie.thaw()
+
+            assert finished["status"] == "completed"
+            assert tab.text(generation) == text
+            late = await client.wait_for(of_type("generation.finished", generation=generation), 60)
+            assert late == finished
+            await cluster.assert_holds(client, tab, intended={generation: text})
+
+    asyncio.run(go())
+
+
+def _intended(clients: list[RecordingClient], text: str) -> dict[str, str]:
+    return {generation: text for client in clients for generation in client.held.finished}
