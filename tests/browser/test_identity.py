@@ -73,7 +73,7 @@ def test_another_user_begins_with_an_empty_page(stage: Stage):
 def test_tabs_are_one_user_and_two_sessions(stage: Stage):
     async def go() -> None:
         async with scripted_server() as server, stage.profile(server.address) as open_page:
-            pages = [await open_page(), await open_page()]
+            pages = [await open_page(""), await open_page("")]
             hellos = [await (await server.line()).admit() for _ in pages]
             assert [hello["token"] for hello in hellos] == ["token-1", "token-1"]
             assert ["session" in hello["resume"] for hello in hellos] == [False, False]
