@@ -137,7 +137,7 @@ class Cluster(Truth):
         name = f"n{secrets.token_hex(4)}"
         log = Path(self._directory.name, f"{name}.log")
         keep = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
-        with log.open("wb") as errors:
+        with log.open("wb") as errors:  # noqa: ASYNC230 - a moment, before anything is measured
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -169,7 +169,8 @@ class Cluster(Truth):
                     self.all_started.append(node)
                     await self._takes_sessions(node)
                     return node
-        raise AssertionError(f"a node ended while starting:\n{log.read_text()}")
+        said = log.read_text()  # noqa: ASYNC240
+        raise AssertionError(f"a node ended while starting:\n{said}")
 
     async def _takes_sessions(self, node: NodeProcess) -> None:
         client = SseClient(node.base, None, user="nobody")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
 
 from server.embedded.openrouter.behaviour import Behaviour, Failure
 from server.embedded.services import EmbeddedServices
@@ -28,11 +31,10 @@ def answer(rng: random.Random) -> str:
 
 def script(running: RunningNode, text: str) -> None:
     """Answers of a second or two; some break off in the middle and are continued by the next model."""
-    slow = {"text": text, "interval_ms": 5.0}
-    breaking = Behaviour(**slow, fail=Failure(how="error", at=80))
-    running.simulator.script(
-        Behaviour(**slow), breaking, Behaviour(**slow, continuation="overlap:12"), repeat=True
-    )
+    slow = Behaviour(text=text, interval_ms=5.0)
+    breaking = msgspec.structs.replace(slow, fail=Failure(how="error", at=80))
+    continuing = msgspec.structs.replace(slow, continuation="overlap:12")
+    running.simulator.script(slow, breaking, continuing, repeat=True)
 
 
 async def cut_and_come_back(
@@ -68,7 +70,7 @@ def test_a_socket_cut_at_a_thousand_random_moments_misses_nothing(
             cuts += await cut_and_come_back(
                 client,
                 lambda: client.connect(running.ws_url, until="welcome"),
-                lambda: generation in client.held.finished,
+                partial(client.held.finished.__contains__, generation),
                 rng,
             )
             await client.connect(running.ws_url)
@@ -104,7 +106,7 @@ def test_an_event_stream_cut_at_a_thousand_random_moments_misses_nothing(
             cuts += await cut_and_come_back(
                 client,
                 lambda: client.connect(until="welcome"),
-                lambda: generation in client.held.finished,
+                partial(client.held.finished.__contains__, generation),
                 rng,
             )
             assert client.text(generation) == text

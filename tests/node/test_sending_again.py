@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_the_same_command_twenty_times_at_once_over_five_sockets_happens_once(
             running.simulator.script(Behaviour(text="Once."), repeat=True)
             user, key = new_uuid(), new_uuid()
             sockets = [await running.client(user) for _ in range(5)]
-            command = {"content": "Only once, please", "client_message_id": key}
+            command: dict[str, Any] = {"content": "Only once, please", "client_message_id": key}
 
             answers = await asyncio.gather(
                 *(socket.send("message.send", **command) for socket in sockets for _ in range(4))
@@ -60,7 +61,7 @@ def test_a_client_message_id_means_one_thing_for_ever(
             client = await running.client()
             other = await client.send("message.send", content="Another", client_message_id=new_uuid())
             key = new_uuid()
-            original = {"content": "Only once", "client_message_id": key}
+            original: dict[str, Any] = {"content": "Only once", "client_message_id": key}
             ack = await client.send("message.send", **original)
             await client.wait_for(of_type("generation.finished", generation=ack["generation"]))
             places = {"the question itself": ack["message"], "another one": other["conversation"]}

@@ -40,6 +40,11 @@ class RecordingClient(Listener):
         self._numbers = itertools.count(1)
         self._number = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that has not ended."""
+        return self._reader is not None and not self._reader.done()
+
     async def connect(
         self,
         url: str,
