@@ -329,7 +329,17 @@ def test_a_prompt_holds_no_control_characters_and_the_message_keeps_them(
 def test_a_blocked_message_is_refused_before_anything_is_asked_or_written() -> None:
     nothing: Any = None
     limits = TurnLimits(4000, 3, 1000, 0.7, content_filter="block")
-    turns = Turns(*[nothing] * 7, limits=limits, arrears=nothing)
+    turns = Turns(
+        store=nothing,
+        generations=nothing,
+        generation_store=nothing,
+        prompts=nothing,
+        chains=nothing,
+        catalogue=nothing,
+        quota=nothing,
+        limits=limits,
+        arrears=nothing,
+    )
     order = SendRequest(content=ORDER, client_message_id="1")
     with pytest.raises(Refusal) as refused:
         asyncio.run(turns.send(Principal("user"), order, request_id="r"))

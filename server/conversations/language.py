@@ -1,0 +1,43 @@
+"""The language of a text, by its small words: Indonesian or English.
+
+Sans-I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+Language = Literal["id", "en"]
+
+_CHARS = 4000
+_WORD = re.compile(r"[a-z]+")
+_INDONESIAN_WORDS = (
+    "yang dan di untuk dengan dalam pada dari ini itu adalah kamu anda saya aku kita apa bagaimana mengapa "
+    "kenapa siapa mana memiliki punya tidak bukan belum akan dapat bisa juga atau sebagai lebih serta secara "
+    "sangat karier karir menjadi oleh bidang minat jurusan kuliah kerja pekerjaan cocok buat tolong jelaskan "
+    "hasil tes"
+)
+_ENGLISH_WORDS = (
+    "the and of to you your my me i is are am was be in on for that this these it can could should would do "
+    "does how what which who why when where with have has not will as an a from or about into work job career "
+    "please explain people strong"
+)
+_INDONESIAN = frozenset(_INDONESIAN_WORDS.split())
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
+
+
+def language_of(texts: Iterable[str], *, otherwise: Language = "id") -> Language:
+    """The language most of the small words are of; `otherwise` where they do not tell."""
+    indonesian = english = chars = 0
+    for text in texts:
+        words = _WORD.findall(text[:_CHARS].lower())
+        indonesian += sum(word in _INDONESIAN for word in words)
+        english += sum(word in _ENGLISH for word in words)
+        chars += len(text)
+        if chars >= _CHARS:
+            break
+    if indonesian == english:
+        return otherwise
+    return "en" if english > indonesian else "id"
