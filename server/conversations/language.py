@@ -16,13 +16,13 @@ _WORD = re.compile(r"[a-z]+")
 _INDONESIAN_WORDS = (
     "yang dan di untuk dengan dalam pada dari ini itu adalah kamu anda saya aku kita apa bagaimana mengapa "
     "kenapa siapa mana memiliki punya tidak bukan belum akan dapat bisa juga atau sebagai lebih serta secara "
-    "sangat karier karir menjadi oleh bidang minat jurusan kuliah kerja pekerjaan cocok buat tolong jelaskan "
-    "hasil tes"
+    "sangat karier karir menjadi oleh bidang minat jurusan kuliah kerja pekerjaan cocok buat tolong "
+    "jelaskan hasil tes"
 )
 _ENGLISH_WORDS = (
     "the and of to you your my me i is are am was be in on for that this these it can could should would do "
-    "does how what which who why when where with have has not will as an a from or about into work job career "
-    "please explain people strong"
+    "does how what which who why when where with have has not will as an a from or about into work job "
+    "career please explain people strong"
 )
 _INDONESIAN = frozenset(_INDONESIAN_WORDS.split())
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
