@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -30,19 +30,13 @@ class Connections:
     def __init__(self, url: str) -> None:
         self._address = address.read(url)
         self.sharded = self._address.cluster
-        self._sentinel: Sentinel | None = None
+        self._sentinel: _Sentinels | None = None
         self.client: Redis | RedisCluster
         if self.sharded:
             self.client = RedisCluster.from_url(self._address.plain, **_options())
         elif self._address.sentinels:
-            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-                list(self._address.sentinels),
-                sentinel_kwargs={
-                    # One that is away must leave time to ask the next.
-                    "retry": Retry(NoBackoff(), 0),
-                    "socket_connect_timeout": CONNECT_SECONDS / 4,
-                    "socket_timeout": CONNECT_SECONDS / 4,
-                },
+            self._sentinel = _Sentinels(  # type: ignore[no-untyped-call]
+                list(self._address.sentinels), sentinel_kwargs=_options()
             )
             self.client = _watched(self._sentinel, self._address)
         else:
@@ -60,7 +54,7 @@ class Connections:
         known = self._address.endpoint
         if self._sentinel is not None:
             host, port = await self._sentinel.discover_master(self._address.service)
-            return replace(known, host=str(host), port=int(port))
+            return replace(known, host=host, port=port)
         if isinstance(self.client, RedisCluster):
             await self.client.initialize()
             node = self.client.get_node_from_key(key)
@@ -83,6 +77,28 @@ class Connections:
         await self.client.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
+
+
+class _Sentinels(Sentinel):
+    """Asks one sentinel after the other; one that is silent leaves time for the next."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Where the primary is.
+
+        Raises:
+            MasterNotFoundError: no sentinel that answers knows one that is up.
+        """
+        for place, sentinel in enumerate(self.sentinels):
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS / 4):
+                    masters: Any = await sentinel.sentinel_masters()
+            except (RedisError, OSError):
+                continue
+            state = masters.get(service_name)
+            if state and self.check_master_state(state, service_name):
+                self.sentinels.insert(0, self.sentinels.pop(place))
+                return str(state["ip"]), int(state["port"])
+        raise MasterNotFoundError("no sentinel knows a primary of this name")
 
 
 def _watched(sentinel: Sentinel, where: Address) -> Redis:
