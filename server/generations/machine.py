@@ -55,6 +55,7 @@ from server.generations.effects import (
     Yield,
 )
 from server.generations.joining import Joining, Placed
+from server.generations.overlap import LEAST_OVERLAP, tells
 from server.generations.upstream import (
     Done,
     Failed,
@@ -313,7 +314,7 @@ class Machine:
         return effects
 
     def _continuation(self, model: str) -> Continuation:
-        if not self._answer.text.strip() or self._plan.fallback == "restart":
+        if self._plan.fallback == "restart" or not _can_be_joined(self._answer.text):
             return "fresh"
         how = self._capabilities(model)
         if how == "none":
@@ -433,3 +434,8 @@ class Machine:
     def _end(self, status: EndStatus, finish_reason: str | None, code: ErrorCode | None) -> list[Effect]:
         self.state = State.OVER
         return [CloseUpstream(), End(status, finish_reason, code, self._answer.notes)]
+
+
+def _can_be_joined(text: str) -> bool:
+    """Whether there is enough to tell a repetition of it; what has barely begun begins again."""
+    return tells(text) and len("".join(text.split())) >= LEAST_OVERLAP

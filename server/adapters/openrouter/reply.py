@@ -255,6 +255,8 @@ class Reply:
         self._close(facts, Failed(kind, detail=detail))
 
     def _close(self, facts: list[UpstreamFact], end: Done | Failed) -> None:
+        if isinstance(end, Failed):
+            self._text.end()  # its other half was cut off; whoever goes on says all of it
         self._flush(facts)
         facts.append(end)
         self.ended = True
