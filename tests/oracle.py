@@ -32,6 +32,10 @@ from tests.oracle_wire import (
 from tests.scripted.recording import Frame, Recording
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+# a character in more than one code point: marks, joiners, skin tones, variants, flags
+_CLUSTER = re.compile(
+    "\\S(?:[\u0300-\u036f\u200d\ufe0f\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]|(?<=\u200d).)*"
+)
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -178,13 +182,18 @@ def _is_from(part: str, said: str, *, first: bool, whole: bool) -> bool:
     """Whether a segment is what an attempt said.
 
     What begins the message is shown as it was said. A continuation may lose an overlap or a preamble at its
-    beginning, and the seam mends the white space there.
+    beginning, and the seam mends the white space there; a character that was cut through is wholly its own.
     """
     if first and whole:
         return part == said
     if first:
         return said.startswith(part)
-    return said.endswith(part.lstrip()) if whole else part.lstrip() in said
+    part = part.lstrip()
+    cluster = _CLUSTER.match(part)
+    beginnings = range(len(cluster[0]) if cluster else 1)
+    if whole:
+        return any(said.endswith(part[at:]) for at in beginnings)
+    return any(part[at:] in said for at in beginnings)
 
 
 def _usage(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import assert_holds, check
+from tests.oracle import _is_from, assert_holds, check
 from tests.oracle_wire import Violation
 from tests.scripted.recording import Frame, Recorded, Recording
 
@@ -219,6 +219,22 @@ def test_a_cancelled_answer_is_a_prefix_of_what_the_upstream_said():
     run.rows["generations"][0]["status"] = "cancelled"
     del run.recording.heard[run.index("delta", 4)]
     assert run.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "holds"),
+    [
+        ("\U0001f469\U0001f3fd\u200d\U0001f527 and on", "\U0001f527 and on", True),
+        ("e\u0301tude", "\u0301tude", True),
+        (" and on", "and on", True),
+        ("xand on", "and on", False),
+        ("and on, and on", "and on", False),
+    ],
+)
+def test_a_continuation_may_take_with_it_the_character_that_was_cut_through_and_nothing_else(
+    part: str, said: str, holds: bool
+):
+    assert _is_from(part, said, first=False, whole=True) is holds
 
 
 # --- what is wrong is called by its name --------------------------------------------------------

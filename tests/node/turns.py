@@ -119,6 +119,14 @@ def intended(turns: Mapping[str, Turn], cases: Mapping[str, Case]) -> dict[str, 
     return {turns[name].generation: text for name, case in cases.items() if (text := case.text) is not None}
 
 
-def wrong(pairs: Iterable[tuple[str, object, object]]) -> dict[str, tuple[object, object]]:
-    """What of `(name, is, should be)` is not as it should be, by name."""
-    return {name: (found, wanted) for name, found, wanted in pairs if found != wanted}
+def wrong(pairs: Iterable[tuple[str, object, object]]) -> dict[str, object]:
+    """What of `(name, is, should be)` is not as it should be, by name; of texts, where they part."""
+    return {name: _parting(found, wanted) for name, found, wanted in pairs if found != wanted}
+
+
+def _parting(found: object, wanted: object) -> object:
+    if not isinstance(found, str) or not isinstance(wanted, str):
+        return found, wanted
+    same = (ours == theirs for ours, theirs in zip(found, wanted, strict=False))
+    at = next((place for place, alike in enumerate(same) if not alike), min(len(found), len(wanted)))
+    return f"at {at}", found[max(0, at - 20) : at + 60], wanted[max(0, at - 20) : at + 60]
