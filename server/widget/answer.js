@@ -77,7 +77,7 @@ export class AnswerView {
       parts.push(button("copy", "Copy answer", (event) => this.#copy(event.currentTarget)));
       if (again) parts.push(button("again", "Regenerate answer", () => this.actions.again(message.id)));
     }
-    if (ENDS[status]) parts.push(element("span", { class: "end" }, [ENDS[status]]));
+    if (ENDS[status]) parts.push(element("span", { class: "ending" }, [ENDS[status]]));
     if (model) parts.push(element("span", { class: "model", title: model }, [modelName(model)]));
     return parts;
   }

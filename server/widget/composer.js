@@ -64,6 +64,8 @@ export class Composer {
   #submit() {
     if (this.send.disabled || this.send.hidden) return;
     const text = this.field.value;
+    // the button is about to be disabled, and would take the focus with it
+    if (document.activeElement === this.send) this.focus();
     this.text = "";
     this.onSend(text);
   }

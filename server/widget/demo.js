@@ -164,7 +164,12 @@ class Page {
       this.loader.everything(this.conversation);
     }
     if (type === "synced") this.loader.retry();
-    this.loader.open(this.conversation);
+    this.#load();
+  }
+
+  /** See that what is open is here. Before the first welcome nothing would say what happened since. */
+  #load() {
+    if (this.view.position !== null) this.loader.open(this.conversation);
   }
 
   #notify({ title, message, progress }) {
@@ -206,7 +211,7 @@ class Page {
     const id = decodeURIComponent(location.hash.slice(1));
     if (/^[0-9a-f-]{36}$/.test(id)) this.place = id;
     else if (this.conversation) this.place = `draft:${uuid()}`;
-    this.loader.open(this.conversation);
+    this.#load();
     this.#changed();
   }
 

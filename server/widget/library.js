@@ -71,7 +71,7 @@ export class Library {
         this.threads.delete(frame.conversation.id);
         break;
       case "message.created":
-        this.#message(frame.conversation, frame.message);
+        this.#news(frame.conversation, frame.message);
         if (frame.message.sender_type === "user") this.awaited.add(frame.message.id);
         if (frame.client_message_id) this.outbox.delete(frame.client_message_id);
         break;
@@ -149,7 +149,7 @@ export class Library {
     const answer = this.answers.get(generation);
     this.answers.delete(generation);
     if (message) {
-      this.#message(conversation, message);
+      this.#news(conversation, message);
       if (error) this.marks.set(message.id, { ...this.marks.get(message.id), error });
     } else if (answer && error) {
       this.failures.set(answer.reply_to, error);
@@ -168,6 +168,11 @@ export class Library {
     const held = messages.get(message.id);
     // an event leaves long content out, REST has it
     if (!held || held.content === null) messages.set(message.id, message);
+  }
+
+  /** An event's message: it makes its conversation the newest, which history does not. */
+  #news(conversation, message) {
+    this.#message(conversation, message);
     this.activity.set(conversation, latest(message.created_at, this.activity.get(conversation)));
   }
 }

@@ -103,7 +103,7 @@ function tableNode({ head, aligns, rows, live }) {
   const row = (name, { cells, given }, last) => {
     const growing = live && last ? Math.min(given, cells.length) - 1 : -1;
     const nodes = cells.map((text, column) => {
-      const attributes = { dir: "auto", class: aligns[column], scope: name === "th" ? "col" : null };
+      const attributes = { dir: "auto", scope: name === "th" ? "col" : null, class: aligns[column] };
       return element(name, attributes, inlineNodes({ text, live: column === growing }));
     });
     return element("tr", {}, nodes);

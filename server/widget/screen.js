@@ -45,7 +45,7 @@ export class Screen {
       answering: running.length > 0,
       stopping: running.some(({ generation }) => this.stopping.has(generation)),
       busy: running.length > 0 || this.library.isSending(place),
-      most: this.connection.limits?.max_message_length ?? MOST_POINTS,
+      most: (this.connection.limits?.max_message_length ?? MOST_POINTS) || Infinity, // 0 is no limit
     });
     this.thread.show(place, entries, { earlier: thread?.earlier ?? false });
   }

@@ -149,7 +149,7 @@ class ScriptedServer:
     """What a test says to the page, and what the page asked.
 
     `messages` and `conversations` are what REST answers. `asked` holds the paths of REST requests.
-    `problems` holds, by path, statuses that REST answers once each before it is well.
+    `problems` holds, by path, the status REST answers as long as it is there.
     """
 
     address: str = ""
@@ -157,7 +157,7 @@ class ScriptedServer:
     conversations: list[Frame] = field(default_factory=list)
     messages: dict[str, list[Frame]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-    problems: dict[str, list[int]] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     renewals: list[str | None] = field(default_factory=list)
     token_status: int = 201
@@ -211,9 +211,8 @@ class ScriptedServer:
         self.asked.append(path)
         if not request.headers.get("authorization", "").startswith("Bearer token-"):
             return JSONResponse({"detail": "A valid token is needed."}, 401)
-        waiting = self.problems.get(path)
-        if waiting:
-            return JSONResponse({"detail": "The service cannot do this right now."}, waiting.pop(0))
+        if path in self.problems:
+            return JSONResponse({"detail": "The service cannot do this right now."}, self.problems[path])
         return None
 
     async def _index(self, request: Request) -> Response:

@@ -101,7 +101,7 @@ def test_stop_is_asked_once_and_what_was_shown_is_kept(stage: Stage):
         await chat.line.say("ack", re=command["id"], generation=GENERATION)
         kept = message(3, "First of all", parent=2) | {"metadata": {"status": "cancelled"}}
         await chat.finished(4, None, status="cancelled", message=kept)
-        await expect(chat.answer.locator(".end")).to_have_text("Stopped")
+        await expect(chat.answer.locator(".ending")).to_have_text("Stopped")
         await expect(chat.text).to_have_text("First of all")
 
     play(stage, scenario, messages={TALK: []})
