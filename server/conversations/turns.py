@@ -7,6 +7,7 @@ what was acked is answered even if this node dies on the next line (the custodia
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -47,6 +48,11 @@ from server.generations.runner import Generations
 from server.generations.store import GenerationStore
 
 log = logging.getLogger(__name__)
+
+_UNBEGUN_SECONDS = 10.0
+"""How long a stop waits for what is accepted to begin: longer than the custodian takes to find it."""
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +215,17 @@ class Turns:
         Raises:
             Refusal
         """
+        waited, pause = 0.0, _FIRST_PAUSE
         try:
-            status = await self._generation_store.request_stop(principal.user, generation)
-            if status is not None:
-                return
-            await self._store.generation(principal.user, generation)
+            while await self._generation_store.request_stop(principal.user, generation) is None:
+                row = await self._store.generation(principal.user, generation)
+                if row.status != "accepted":
+                    return
+                # not begun yet, so there is no place for the intent; nobody is told that it is stored
+                if waited > _UNBEGUN_SECONDS:
+                    raise unavailable()
+                await asyncio.sleep(pause)
+                waited, pause = waited + pause, min(pause * 2, _LONGEST_PAUSE)
         except BrokerUnavailable as error:
             raise unavailable() from error
         except (StoreRefused, StoreUnavailable) as error:
