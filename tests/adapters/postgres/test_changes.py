@@ -338,3 +338,35 @@ def test_nobody_changes_or_removes_an_entry(app_url: str, admin_url: str) -> Non
             assert await admin.fetchval("SELECT count(*) FROM audit") == count
 
     asyncio.run(go())
+
+
+# --- the broker -------------------------------------------------------------------------------
+
+
+def test_the_broker_is_told_of_beginnings_answers_and_bills_and_of_nothing_said(app_url: str) -> None:
+    async def go() -> None:
+        user = a_user()
+        async with opened(app_url) as store:
+            turn = await a_turn(store, user, content="A secret", answer="A secret", title="A secret")
+            place, answer = turn.conversation.id, turn.generation.message_id
+            made = await a_conversation(store, user, title="A secret")
+            await store.update(user, made, ConversationChange(title="A secret too"))
+            await store.delete(user, made)
+            rows = [row for row in await store.system_outbox("broker", limit=1000) if row.user_id == user]
+            await store.system_outbox_done([row.id for row in rows])
+            assert [(row.kind, row.conversation_id) for row in rows] == [
+                ("chat.conversation.created", place),
+                ("chat.message.completed", place),
+                ("chat.usage.recorded", place),
+                ("chat.conversation.created", made),
+            ]
+            for row in rows:
+                assert row.payload["eventType"] == row.kind
+                assert (row.payload["userId"], row.payload["conversationId"]) == (user, row.conversation_id)
+                assert row.payload["timestamp"].endswith("Z")
+            for row in rows[1:3]:
+                assert row.payload["generationId"] == turn.generation.id
+                assert row.payload["messageId"] == answer
+            assert "secret" not in str([row.payload for row in rows])
+
+    asyncio.run(go())
