@@ -28,7 +28,8 @@ export class MarkdownView {
     // the last block may grow, and the one before it may turn out to be the same block
     let kept = Math.max(0, this.starts.length - 2);
     let from = this.starts[kept] ?? 0;
-    if (!text.startsWith(this.text.slice(0, from))) kept = from = 0;
+    // where something was taken away, what it decided is open again
+    if (!text.startsWith(this.text)) kept = from = 0;
     const blocks = parseBlocks(text.slice(from), { live });
     const fresh = blocks.map(blockNode);
     if (live && blocks.length === 0) fresh.push(caretLine());

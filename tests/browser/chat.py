@@ -86,6 +86,18 @@ class Chat:
 AT_ONCE = "Math.random = () => 0;"
 """A script: no back-off."""
 
+COUNTED = """
+    window.sockets = window.heard = 0;
+    window.WebSocket = class extends WebSocket {
+        constructor(...given) {
+            super(...given);
+            window.sockets += 1;
+            this.addEventListener("message", () => { window.heard += 1; });
+        }
+    };
+"""
+"""A script: `sockets` counts connections tried, `heard` frames that came."""
+
 GENERATING: dict[str, Any] = {
     "generation": GENERATION,
     "conversation": TALK,
@@ -134,3 +146,9 @@ async def freeze(page: Page) -> None:
     await page.clock.install()
     now = await page.evaluate("Date.now()")
     await page.clock.pause_at(datetime.fromtimestamp(now / 1000 + 1, tz=UTC))
+
+
+async def sockets(page: Page) -> int:
+    """How many connections the page has tried to make."""
+    count: int = await page.evaluate("window.sockets")
+    return count
