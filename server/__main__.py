@@ -1,4 +1,4 @@
-"""The commands: `python -m server [run | services | migrate | check | token]`."""
+"""The commands: `python -m server [run | services | migrate | check | token | rotate-keys]`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from server import logs
 from server.adapters.openrouter.upstream import OpenRouter
 from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.migration_files import MigrationError
-from server.adapters.postgres.pool import RoleRefused
+from server.adapters.postgres.pool import Database, RoleRefused
+from server.adapters.postgres.rotation import PostgresKeyRotation
 from server.adapters.redis.adapter import RedisAdapter
 from server.app import listen, prepare_database, serve, surroundings
 from server.conversations.store import StoreUnavailable
 from server.embedded.errors import EmbeddedError
 from server.embedded.services import secret
 from server.gateway.auth import canonical_uuid, mint
-from server.node import VERSION, Surroundings
+from server.node import VERSION, Surroundings, content_cipher
 from server.settings import Settings, SettingsError, load
 
 _USAGE = 2
@@ -40,6 +41,7 @@ def main() -> None:
     commands.add_parser("services", help="only the embedded services, for several nodes to share")
     commands.add_parser("migrate", help="bring the database up to date")
     commands.add_parser("check", help="configuration, and whether each dependency can be reached")
+    commands.add_parser("rotate-keys", help="seal all content with the newest of CONTENT_ENCRYPTION_KEYS")
     token = commands.add_parser("token", help="a signed token for development")
     token.add_argument("--user", required=True, metavar="UUID")
     token.add_argument("--ttl", type=int, default=_TOKEN_SECONDS, metavar="SECONDS")
@@ -52,7 +54,12 @@ def main() -> None:
         sys.exit(_USAGE)
     if options.command == "token":
         sys.exit(_token(settings, options.user, options.ttl))
-    command = {"services": _services, "migrate": _migrate, "check": _check}.get(options.command, _run)
+    command = {
+        "services": _services,
+        "migrate": _migrate,
+        "check": _check,
+        "rotate-keys": _rotate_keys,
+    }.get(options.command, _run)
     sys.exit(_in_loop(command(settings)))
 
 
@@ -149,6 +156,20 @@ async def _migrate(settings: Settings) -> int:
     for name in done:
         print(f"applied {name}")
     print("the database is up to date")
+    return 0
+
+
+async def _rotate_keys(settings: Settings) -> int:
+    cipher = content_cipher(settings)
+    if cipher is None or not settings.database:
+        print("CONTENT_ENCRYPTION_KEYS and DATABASE_URL (or DB_HOST) must be set", file=sys.stderr)
+        return _USAGE
+    rotated = 0
+    async with Database(settings.database, schema=settings.db_schema) as database:
+        rotation = PostgresKeyRotation(database, cipher)
+        while done := await rotation.rotate():
+            rotated += done
+    print(f"{rotated} rows are sealed with the newest key now")
     return 0
 
 

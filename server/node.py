@@ -23,7 +23,8 @@ from server.adapters.openrouter.listing import watch_listing
 from server.adapters.openrouter.upstream import OpenRouter
 from server.adapters.postgres.conversation_store import PostgresConversationStore
 from server.adapters.postgres.pool import Database, PoolLimits
-from server.adapters.postgres.upkeep import Upkeep
+from server.adapters.postgres.retention import PostgresHousekeeping
+from server.adapters.postgres.sealing import ContentCipher
 from server.adapters.redis.adapter import RedisAdapter
 from server.adapters.redis.quota import QuotaLimits, RedisQuota
 from server.adapters.redis.scripts import LogWindow
@@ -204,8 +205,8 @@ def build_node(
         around.database_url,
         schema=settings.db_schema,
         limits=PoolLimits(min_size=settings.db_pool_min, max_size=settings.db_pool_max),
+        read_url=settings.database_read_url.get_secret_value() if settings.database_read_url else None,
     )
-    store = PostgresConversationStore(database)
     redis = RedisAdapter(
         around.redis_url,
         process=process,
@@ -215,6 +216,7 @@ def build_node(
             text_seconds=settings.text_window_minutes * 60,
         ),
     )
+    store = PostgresConversationStore(database, content_cipher(settings), marks=redis.write_marks)
     openrouter = OpenRouter(
         base_url=around.openrouter_base_url,
         keys=around.openrouter_keys,
@@ -278,6 +280,7 @@ def build_node(
             max_generations=settings.max_generations_per_user,
             max_tokens=settings.max_tokens,
             temperature=settings.temperature,
+            content_filter=settings.content_filter,
         ),
         Arrears(redis.generations, ends),
     )
@@ -288,7 +291,7 @@ def build_node(
         redis.leases,
         turns,
         openrouter,
-        Upkeep(database.system),
+        PostgresHousekeeping(database, retention_days=settings.retention_days),
         pace=pace,
     )
 
@@ -368,6 +371,16 @@ def build_node(
         },
         readiness=readiness,
     )
+
+
+def content_cipher(settings: Settings) -> ContentCipher | None:
+    """What content is sealed with, or `None`: it is kept plain.
+
+    Raises:
+        ValueError: a key is not the base64 of 32 bytes.
+    """
+    keys = [key.get_secret_value() for key in settings.content_encryption_keys]
+    return ContentCipher.from_base64(keys) if keys else None
 
 
 def model_chains(settings: Settings) -> ModelChains:

@@ -1,7 +1,7 @@
 """Ends that were told and are not in the database yet: whoever looks there next writes them first.
 
-An end is published with `persisted: false` when the database does not take it in time; its sealed record waits
-in the shared store. What reads or goes on with the conversation must not miss it.
+An end is published with `persisted: false` when the database does not take it in time; its sealed record
+waits in the shared store. What reads or goes on with the conversation must not miss it.
 """
 
 from __future__ import annotations

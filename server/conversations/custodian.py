@@ -21,6 +21,7 @@ from server.conversations.store import (
     ConversationStore,
     DueUsage,
     GenerationRow,
+    NotFound,
     OutboxRow,
     StoreRefused,
     StoreUnavailable,
@@ -140,7 +141,11 @@ class Custodian:
             if await self._leases.miss(row.user_id, row.id):
                 log.warning("a generation had no lease", extra={"generation": row.id})
             return
-        accepted = await self._store.by_client_message_id(row.user_id, row.client_message_id)
+        try:
+            accepted = await self._store.by_client_message_id(row.user_id, row.client_message_id)
+        except NotFound:
+            self._turns.resume_orphan(row, decode_plan(msgspec.json.encode(row.plan)))
+            return
         if accepted is None or accepted.generation.status != "accepted":
             return
         log.warning("beginning what was accepted and never begun", extra={"generation": row.id})

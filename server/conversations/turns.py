@@ -33,6 +33,7 @@ from server.conversations.screening import ContentFilter, refuse_blocked, screen
 from server.conversations.store import (
     Accepted,
     ConversationStore,
+    GenerationRow,
     RegenerateOrder,
     SendOrder,
     StoreRefused,
@@ -244,6 +245,22 @@ class Turns:
         """Begin what was accepted by a node that died before it began it."""
         told = () if accepted.generation.request.get("command") == "regenerate" else _told(accepted)
         self._begin(accepted, plan, told, request_id)
+
+    def resume_orphan(self, row: GenerationRow, plan: Plan) -> None:
+        """Begin what lost its conversation before it began: it finds that out, and ends."""
+        self._generations.begin(
+            GenerationOrder(
+                user=row.user_id,
+                generation=row.id,
+                conversation=row.conversation_id,
+                message=row.message_id,
+                reply_to=row.reply_to,
+                plan=plan,
+                events=(),
+                prompt=None,
+                request_id=row.id,
+            )
+        )
 
     # --- parts ------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from server.adapters.redis.subscription import RedisSubscription
 from server.adapters.redis.tickets import RedisTickets
 from server.adapters.redis.users import RedisUsers
 from server.adapters.redis.wire import Wire
+from server.adapters.redis.write_marks import RedisWriteMarks
 
 
 class RedisAdapter:
@@ -59,6 +60,7 @@ class RedisAdapter:
         self.limits = RedisLimits(self.scripts)
         self.tickets = RedisTickets(self.scripts)
         self.users = RedisUsers(self.scripts)
+        self.write_marks = RedisWriteMarks(self.scripts)
 
     @property
     def flusher(self) -> Flusher:

@@ -76,6 +76,11 @@ def limit(subject: str, window: str) -> str:
     return f"chat:{{{subject}}}:limit:{window}"
 
 
+def write_mark(user: str) -> str:
+    """String: the place in the database's log of the user's last write, kept for a minute."""
+    return f"chat:{{{user}}}:wrote"
+
+
 def ticket(digest: str) -> str:
     """String: what a ticket stands for. The name is a digest, so a dump of the store holds no ticket."""
     return f"chat:ticket:{digest}"
