@@ -165,27 +165,26 @@ def inherited(
 ) -> list[AttemptNote]:
     """The notes of attempts 1 to `attempt` as a successor finds them, the last one ended by `failure`.
 
-    What the dead owner noted may be older than the text, so the spans come from the store's `begins`, where
-    it has them. An attempt nobody noted may have reached its model: it counts as such.
+    What the dead owner noted may be older than the text, so the spans come from the store's `begins`, and a
+    finish counts only if it was noted at the length the text has. An attempt nobody noted may have reached
+    its model: it counts as such.
     """
     held = {note.attempt: note for note in notes if note.attempt <= attempt}
-    found = dict(begins)
+    begun = dict(begins)
     account: list[AttemptNote] = []
     edge = len(text)
     for number in range(attempt, 0, -1):
         note = held.get(number) or AttemptNote(number, model, edge, edge, reached=True)
-        if begins:
-            start = min(found.get(number, edge), edge)
-            to = edge
-        else:
-            to = edge if number == attempt else min(note.to, edge)
-            start = min(note.start, to)
-        chars = max(note.completion_chars, to - start)
-        account.append(replace(note, start=start, to=to, completion_chars=chars))
+        start = min(begun.get(number, edge), edge) if number > 1 else 0
+        chars = max(note.completion_chars, edge - start)
+        account.append(replace(note, start=start, to=edge, completion_chars=chars))
         edge = start
     account.reverse()
     last = account[-1]
-    if last.failure is None:
+    if last.finish is not None and held[attempt].to != len(text):
+        last = replace(last, finish=None)
+    if last.failure is None and (last.finish is None or not text):
         # its owner is gone and cannot say what became of the call
-        account[-1] = replace(last, failure=failure, reached=True)
+        last = replace(last, failure=failure, reached=True)
+    account[-1] = last
     return account

@@ -13,11 +13,11 @@ from typing import Any
 from server.generations.effects import Continuation
 
 CONTINUE = (
-    "Your previous reply was cut off by a technical fault. Continue it from exactly where it stops: write only "
-    "the remainder, beginning with the very next character, even in the middle of a word. Do not repeat "
-    "anything that is already there, do not start over, and add no introduction, apology or comment about the "
-    "interruption. Keep the language, tone, role and formatting of the reply; a list, table or code block that "
-    "is open stays open."
+    "Your previous reply was cut off by a technical fault. Continue it from exactly where it stops: write "
+    "only the remainder, beginning with the very next character, even in the middle of a word. Do not repeat "
+    "anything that is already there, do not start over, and add no introduction, apology or comment about "
+    "the interruption. Keep the language, tone, role and formatting of the reply; a list, table or code "
+    "block that is open stays open."
 )
 """The user's turn that asks for the rest. Plain English: every model follows it."""
 

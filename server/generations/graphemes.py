@@ -1,7 +1,7 @@
 """Where a character ends, as a reader sees it: no cut inside a grapheme cluster.
 
 Sans-I/O. The part of Unicode's UAX 29 that matters for a cut: combining marks and joiners, emoji sequences,
-skin tones and tags, flags, Hangul jamo, CR LF. It needs no tables beyond the standard library's.
+skin tones and tags, flags, Hangul, Indic conjuncts, CR LF. It needs no tables but the standard library's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _TAGS = range(0xE0020, 0xE0080)
 _JAMO = range(0x1100, 0x1200)
 _JAMO_LATER = range(0x1160, 0x1200)
+_SYLLABLES = range(0xAC00, 0xD7A4)
+_VIRAMA = 9  # the combining class of the marks that tie two consonants together
 _FIRST_PICTURE = 0x203C
+_LONGEST_FLAGS = 64  # an even number: so many flag letters are looked at to find out which two are a pair
 
 
 def joined(before: str, after: str) -> bool:
@@ -31,16 +34,18 @@ def joined(before: str, after: str) -> bool:
         return code >= _FIRST_PICTURE
     if code in _FLAGS:
         return _flags_at_end(before) % 2 == 1
-    return code in _JAMO_LATER and ord(last) in _JAMO
+    if unicodedata.combining(last) == _VIRAMA:
+        return unicodedata.category(following) == "Lo"
+    return code in _JAMO_LATER and (ord(last) in _JAMO or ord(last) in _SYLLABLES)
 
 
 def cluster_start(text: str, following: str) -> int:
-    """The place in `text` from which its last cluster goes on into `following`; its length where none does."""
+    """Where the cluster begins in `text` that goes on into `following`; the length where none does."""
     at = len(text)
     if not joined(text, following):
         return at
     at -= 1
-    while at > 0 and joined(text[:at][-64:], text[at]):
+    while at > 0 and joined(text[max(0, at - _LONGEST_FLAGS) : at], text[at]):
         at -= 1
     return at
 

@@ -110,7 +110,7 @@ def decode_plan(raw: bytes) -> Plan:
     """Read a plan again.
 
     Raises:
-        msgspec.ValidationError: it is none.
+        msgspec.DecodeError: it is none.
     """
     held = _plans.decode(raw)
     return Plan(

@@ -6,9 +6,10 @@ the attempts so far, so a successor on another node decides as the first owner w
 Theory of operation. A failure's row names a remedy, one for an attempt that had said nothing and one for
 an attempt that had. `AGAIN` asks the same model, `again` times at most per model and kind, after a small
 pause, then falls to `otherwise`. `NEXT` walks the chain: models not asked yet come first, then the walk
-begins again with those whose failures may pass. A model that is cooling down is passed over while another
-is left. `max_attempts` counts failures of upstreams; lost nodes are counted apart. With fallback `off` the
-first failure is the end: the user asked for this model alone, and every new attempt would be announced.
+begins again with those whose failures may pass. Of either, a model that is cooling down is passed over
+while another is left. `max_attempts` counts failures of upstreams; lost nodes are counted apart. With
+fallback `off` the first failure is the end: the user asked for this model alone, and every new attempt would
+be announced. Only where this house asked wrongly (`ours`) the same model is asked again.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Rule:
     """One row: the cause clients are told, the remedies, and the code if everything failed like this.
 
     `silent` is for an attempt that had said nothing, `spoken` for one that had. `lasting`: this model will
-    fail again in the same way, so it is not asked twice.
+    fail again in the same way, so once its `again` are used up it is left out. `ours`: the way it was asked
+    was at fault, so it is asked another way whatever the fallback mode.
     """
 
     cause: SwitchCause
@@ -58,24 +60,28 @@ class Rule:
     pause_seconds: float = 0.0
     otherwise: Remedy = Remedy.NEXT
     lasting: bool = False
+    ours: bool = False
 
 
 _AGAIN, _NEXT, _END = Remedy.AGAIN, Remedy.NEXT, Remedy.END
 
 RULES: dict[str, Rule] = {
-    # another key may work, another model will not (openrouter.md §3: 401, 403 of key rights)
+    # another key may work, another model will not
     FailureKind.KEY_REJECTED: Rule(
         "upstream_status", _AGAIN, _AGAIN, ErrorCode.UNAVAILABLE, again=1, otherwise=_END, lasting=True
     ),
     # 402 is of the account: negative balances refuse even free models
     FailureKind.BUDGET_EXHAUSTED: Rule("upstream_status", _END, _END, ErrorCode.BUDGET_EXHAUSTED),
-    FailureKind.CONTEXT_TOO_LONG: Rule("upstream_status", _END, _END, ErrorCode.CONTEXT_TOO_LONG),
+    # another model may hold more; a partial answer that filled one up is as long as it can be
+    FailureKind.CONTEXT_TOO_LONG: Rule(
+        "upstream_status", _NEXT, _END, ErrorCode.CONTEXT_TOO_LONG, lasting=True
+    ),
     # another model may accept it (OpenRouter's own fallback tries); what was half said is not said elsewhere
     FailureKind.CONTENT_FILTERED: Rule(
         "upstream_status", _NEXT, _END, ErrorCode.CONTENT_FILTERED, lasting=True
     ),
     # the machine asks by a user's turn from now on
-    FailureKind.PREFILL_REJECTED: Rule("upstream_status", _AGAIN, _AGAIN, again=1, lasting=True),
+    FailureKind.PREFILL_REJECTED: Rule("upstream_status", _AGAIN, _AGAIN, again=1, lasting=True, ours=True),
     FailureKind.RATE_LIMITED_MODEL: Rule(
         "rate_limited", _NEXT, _NEXT, ErrorCode.UPSTREAM_RATE_LIMITED, lasting=True
     ),
@@ -98,7 +104,7 @@ RULES: dict[str, Rule] = {
     FIRST_TOKEN_TIMEOUT: Rule("first_token_timeout", _NEXT, _NEXT),
     STALL_TIMEOUT: Rule("stall_timeout", _NEXT, _NEXT),
 }
-"""Every way an attempt can fail by its upstream. Nodes that die are no rows: they are no failure of a model."""
+"""Every way an attempt can fail by its upstream. A node that dies is no row: no model failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,7 @@ def decide(
     remedy = rule.spoken if spoke else rule.silent
     if remedy is Remedy.AGAIN and _times(failed, last) > rule.again:
         remedy = rule.otherwise
-    if remedy is Remedy.END or plan.fallback == "off":
+    if remedy is Remedy.END or (plan.fallback == "off" and not (rule.ours and remedy is Remedy.AGAIN)):
         return GiveUp(rule.code)
     if len(failed) >= max_attempts:
         return GiveUp(telling_code(failed))
@@ -153,31 +159,27 @@ def decide(
     if model is not None:
         asked = any(note.model == model for note in failed)
         return Retry(model, WALK_AGAIN_SECONDS if asked else 0.0)
-    if rule.cause == "rate_limited" and (retry_after_seconds or SHORT_WAIT_SECONDS + 1) <= SHORT_WAIT_SECONDS:
-        return Retry(last.model, retry_after_seconds or 0.0)
+    wait = retry_after_seconds if rule.cause == "rate_limited" else None
+    if wait is not None and wait <= SHORT_WAIT_SECONDS:
+        return Retry(last.model, max(wait, WALK_AGAIN_SECONDS))
     return GiveUp(telling_code(failed))
 
 
 def next_model(plan: Plan, failed: Sequence[AttemptNote], *, cooling: Callable[[str], bool]) -> str | None:
     """The model to ask next, or `None` when none may help.
 
-    In the chain's order: not asked yet, then not asked yet though cooling, then those whose failures may
-    pass, then those though cooling.
+    Not asked yet, in the chain's order, then not asked yet though cooling; then those whose failures may
+    pass, from behind the one that failed last, then those though cooling.
     """
     pool_is_limited = any(note.failure == FailureKind.RATE_LIMITED_POOL for note in failed)
     asked = {note.model for note in failed}
-    barred = {note.model for note in failed if RULES[str(note.failure)].lasting}
-    left = [
-        model for model in plan.chain if model not in barred and not (pool_is_limited and model in plan.free)
-    ]
-    # after the walk it goes on behind the model that failed last, not always with the first
-    if failed and failed[-1].model in left:
-        turn = left.index(failed[-1].model) + 1
-        walked = left[turn:] + left[:turn]
-    else:
-        walked = left
-    fresh = [model for model in left if model not in asked]
-    stale = [model for model in walked if model in asked]
+    barred = {note.model for note in failed if _is_beyond_help(failed, note)}
+    if pool_is_limited:
+        barred |= plan.free
+    fresh = [model for model in plan.chain if model not in asked | barred]
+    turn = plan.chain.index(failed[-1].model) + 1 if failed and failed[-1].model in plan.chain else 0
+    walked = plan.chain[turn:] + plan.chain[:turn]
+    stale = [model for model in walked if model in asked - barred]
     for candidates in (fresh, stale):
         for model in candidates:
             if not cooling(model):
@@ -201,6 +203,11 @@ def telling_code(failed: Sequence[AttemptNote]) -> ErrorCode:
 def refuses_prefill(notes: Sequence[AttemptNote], model: str) -> bool:
     """Whether the model has refused to go on from an assistant message in this generation."""
     return any(note.model == model and note.failure == FailureKind.PREFILL_REJECTED for note in notes)
+
+
+def _is_beyond_help(failed: Sequence[AttemptNote], note: AttemptNote) -> bool:
+    rule = RULES[str(note.failure)]
+    return rule.lasting and _times(failed, note) > rule.again
 
 
 def _times(failed: Sequence[AttemptNote], last: AttemptNote) -> int:

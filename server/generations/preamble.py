@@ -20,8 +20,8 @@ _GREETING = (
 )
 _GOING_ON = (
     r"(?:(?:i(?:['’]ll| will|['’]m| am)|let me|let['’]s|we(?:['’]ll| will))(?: just| now)? )?"
-    r"(?:continu(?:e|es|ed|ing)|resum(?:e|ed|ing)|pick(?:ing)?(?: it)? up|carry(?:ing)? on|keep(?:ing)? going|"
-    r"go(?:ing)? on|proceed(?:ing)?)"
+    r"(?:continu(?:e|es|ed|ing)|resum(?:e|ed|ing)|pick(?:ing)?(?: it)? up|carry(?:ing)? on|"
+    r"keep(?:ing)? going|go(?:ing)? on|proceed(?:ing)?)"
 )
 _THE_REST = (
     r"(?:(?:here|this|below)(?:['’]s| is| are)? (?:the |my |your )?"
@@ -47,22 +47,23 @@ _REFERS_LOOSELY = (
 )
 _STRONG = re.compile(rf"\b(?:{_REFERS})\b", re.IGNORECASE)
 _LOOSE = re.compile(rf"\b(?:{_REFERS}|{_REFERS_LOOSELY})\b", re.IGNORECASE)
-_OPEN = r"[\s*_(\[>\"'“]*"
-_GREETED = re.compile(rf"{_OPEN}{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+", re.IGNORECASE)
+_OPEN = r"(?:\.{3}|…)?[\s*_(\[>\"'“]*"
+_GREETS = rf"{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+"
+_GREETED = re.compile(rf"{_OPEN}{_GREETS}", re.IGNORECASE)
 _LINE = re.compile(
-    rf"{_OPEN}(?P<greeting>{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+)?"
+    rf"{_OPEN}(?P<greeting>{_GREETS}(?P<excuse>[^.!:\n]{{1,60}}[.!…]+\s+)?)?"
     rf"(?P<core>{_CORE})\b(?P<tail>[^:\n]{{0,100}}?)"
     rf"(?P<end>[.…!)\]*_]*:[*_)\]\"]*(?=\s)|[.…!)\]*_]*[ \t]*(?=\n))",
     re.IGNORECASE,
 )
 _GAP = re.compile(r"[ \t]*\n\n?|[ \t]?")
 _BEGINNINGS = (
-    "sure", "certainly", "of course", "absolutely", "okay", "alright", "all right", "right", "great",
+    "sure", "certainly", "of course", "absolutely", "ok", "alright", "all right", "right", "great",
     "understood", "got it", "yes", "no problem", "sorry", "apologies", "my apologies", "i apologi", "i'll",
-    "i’ll", "i will", "i'm", "i’m", "i am", "let me", "let's", "let’s", "we'll", "we will", "continu", "resum",
-    "pick", "carry", "keep", "go", "proceed", "here", "this", "below", "the re", "the continuation", "rest",
-    "remain", "baik", "oke", "tentu", "siap", "ya", "maaf", "mohon", "terima", "saya", "aku", "kita", "mari",
-    "lanjut", "melanjut", "menerus", "terus", "berikut", "ini", "kelanjut", "sisa",
+    "i’ll", "i will", "i'm", "i’m", "i am", "let me", "let's", "let’s", "we'll", "we’ll", "we will",
+    "continu", "resum", "pick", "carry", "keep", "go", "proceed", "here", "this", "below", "the re",
+    "rest of", "remainder of", "baik", "tentu", "siap", "ya", "maaf", "mohon", "terima", "saya", "aku",
+    "kita", "mari", "lanjut", "melanjut", "menerus", "terus", "berikut", "ini",
 )  # fmt: skip
 
 
@@ -82,10 +83,10 @@ def preamble_length(text: str, *, final: bool) -> int | None:
 
 def _convinces(match: re.Match[str]) -> bool:
     colon, greeted = ":" in match["end"], match["greeting"] is not None
-    if (colon and greeted) or not match["tail"].strip(" .…!*_)"):
+    if not match["excuse"] and ((colon and greeted) or not match["tail"].strip(" .…!*_)")):
         return True
     refers = _LOOSE if colon or greeted else _STRONG
-    return refers.search(match["core"] + match["tail"]) is not None
+    return refers.search((match["excuse"] or "") + match["core"] + match["tail"]) is not None
 
 
 def _may_become(text: str) -> bool:
@@ -97,5 +98,5 @@ def _may_become(text: str) -> bool:
 
 
 def _may_begin(text: str) -> bool:
-    begun = text.lstrip(" \t\r\n*_([>\"'“").lower()
+    begun = text.lstrip(".… \t\r\n*_([>\"'“").lower()
     return any(begun.startswith(word) or word.startswith(begun) for word in _BEGINNINGS)

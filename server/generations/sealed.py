@@ -60,6 +60,6 @@ def decode_end(raw: bytes) -> SealedEnd:
     """Read a record again.
 
     Raises:
-        msgspec.ValidationError: it is none.
+        msgspec.DecodeError: it is none.
     """
     return _decoder.decode(raw)
