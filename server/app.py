@@ -76,7 +76,7 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the address is taken, or not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it every second frame waits 40 ms
+    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it a second frame waits 40 ms
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Write marks in Redis: what a replica must have replayed before it may answer a user, for all nodes to see."""
+"""Write marks in Redis: what a replica must have replayed before it may answer a user; all nodes see them."""
 
 from __future__ import annotations
 
