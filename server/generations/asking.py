@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 
+from protocol.codes import ErrorCode
 from server.generations import continuation
 from server.generations.effects import Fact, OpenUpstream, PromptBuilt, PromptFailed, PromptPending
 from server.generations.house import House
@@ -58,9 +59,28 @@ class Asking:
 
     # --- the call -----------------------------------------------------------------------------
 
-    async def open(self, call: OpenUpstream) -> None:
-        """Ask, and read beside the caller; nothing where the call is not wanted any more."""
-        prompt = await self._prompt_for(call)
+    def open(self, call: OpenUpstream) -> None:
+        """Ask, and read, beside the caller; nothing where the call is not wanted any more."""
+        if call is self._wanted:
+            self._reader = asyncio.create_task(self._ask(call), name=f"ask {self._order.generation}")
+
+    async def close(self) -> None:
+        """Close the connection now."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            self._room.set()
+            with suppress(asyncio.CancelledError):
+                await reader
+
+    async def _ask(self, call: OpenUpstream) -> None:
+        try:
+            prompt = await self._prompt_for(call)
+        except Exception:
+            log.exception("a prompt could not be built", extra={"generation": self._order.generation})
+            if call is self._wanted:
+                self._hear(PromptFailed(ErrorCode.INTERNAL))
+            return
         if prompt is None or call is not self._wanted:
             return
         self._hear(PromptBuilt(prompt.tokens))
@@ -74,16 +94,7 @@ class Asking:
             request_id=self._order.request_id,
             connect_seconds=self._house.limits.connect_seconds,
         )
-        self._reader = asyncio.create_task(self._read(request, call), name=f"read {self._order.generation}")
-
-    async def close(self) -> None:
-        """Close the connection now."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
-            self._room.set()
-            with suppress(asyncio.CancelledError):
-                await reader
+        await self._read(request, call)
 
     async def _prompt_for(self, call: OpenUpstream) -> Prompt | None:
         pause = _FIRST_PAUSE

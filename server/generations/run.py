@@ -151,7 +151,7 @@ class Run:
             case AppendText():
                 await self._append(effect)
             case OpenUpstream():
-                await self._asking.open(effect)
+                self._asking.open(effect)
             case CloseUpstream():
                 await self._asking.close()
             case Announce():
