@@ -56,8 +56,12 @@ async def _commit(house: House, end: SealedEnd) -> bool:
         try:
             return await house.ends.write(end)
         except EndUnavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pass
+        except Exception:
+            # what is decided is told and kept all the same, until the database is put right
+            log.exception("an end cannot be written", extra={"generation": end.generation})
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 async def _conclude(house: House, end: SealedEnd, *, persisted: bool) -> None:
