@@ -24,7 +24,7 @@ _WARM_SESSIONS = 50
 
 @dataclass(frozen=True)
 class SessionFigures:
-    """Of the process: `kib` resident a session, `open_us` of CPU to open one, `share` of a core while idle."""
+    """Of the process: `kib` resident a session, `open_us` of CPU to open one, `share` of a core when idle."""
 
     name: str
     sessions: int
