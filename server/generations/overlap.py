@@ -6,7 +6,8 @@ evidence is strict, since a false cut loses text and a missed one only repeats s
 
 * at least eight characters, three different ones of them letters, digits or pictures (rules, table borders
   and indentation repeat in any text), or the whole of a short last line;
-* no run: where the end of `shown` repeats itself, the same again may be just what comes next;
+* no run: where the end of `shown` repeats itself, whatever stands between the rounds, the same again may be
+  just what comes next;
 * never from inside an indentation.
 
 All of this is asked of the end of `shown` alone, never of how much of `new` has come, so it does not matter
@@ -108,10 +109,11 @@ def overlap(shown: str, new: str) -> Repetition:
         if again.startswith(new) or new.startswith(again):
             if not tells(again):
                 break  # and what is shorter tells less
-            rounds = period(again)
+            said = _spoken(again)
+            rounds = period(said)
             if rounds:
-                then = max(then, len(shown) - 2 * rounds + 1)  # until there it is a run
-            elif not _goes_on(shown, at) and not _inside_indentation(shown, at):
+                then = max(then, _beginning_of_last(2 * rounds, shown) + 1)  # until there it is a run
+            elif not _goes_on(_spoken(shown), len(said)) and not _inside_indentation(shown, at):
                 if len(again) <= len(new):
                     return Repetition(Match(len(shown), len(again)), trail is not None, trail)
                 trail = trail or Trail(shown, at + len(new))
@@ -131,7 +133,7 @@ def restart(shown: str, new: str) -> Repetition:
         return NONE
     same = _common_prefix(old, again)
     common = old if same == len(again) else old[:same]
-    if not tells(common) or period(common):
+    if not tells(common) or period(_spoken(common)):
         return NONE
     if same == len(again) and same < len(old):
         return Repetition(None, True, Trail(old, same, bare=True))
@@ -143,10 +145,10 @@ def restart(shown: str, new: str) -> Repetition:
     return Repetition(match, unsure)
 
 
-def _goes_on(shown: str, at: int) -> bool:
-    """Whether `shown[at:]` is a later round of something: it stands right before, or reaches into itself."""
-    again = shown[at:]
-    return shown.find(again, max(0, at - len(again)), len(shown) - 1) >= 0
+def _goes_on(text: str, size: int) -> bool:
+    """Whether the last `size` characters are a later round: they stand right before, or reach into it."""
+    at = len(text) - size
+    return text.find(text[at:], max(0, at - size), len(text) - 1) >= 0
 
 
 def _inside_indentation(shown: str, at: int) -> bool:
@@ -155,9 +157,28 @@ def _inside_indentation(shown: str, at: int) -> bool:
 
 def _short_line(shown: str, new: str) -> Match | None:
     line = shown[shown.rfind("\n") + 1 :]
-    if _LEAST_LINE <= len(line) < LEAST_OVERLAP and new.startswith(line) and tells(line) and not period(line):
+    if (
+        _LEAST_LINE <= len(line) < LEAST_OVERLAP
+        and new.startswith(line)
+        and tells(line)
+        and not period(_spoken(line))
+    ):
         return Match(len(shown), len(line))
     return None
+
+
+def _spoken(text: str) -> str:
+    """Its letters, digits and pictures alone."""
+    return text.translate({ord(character): None for character in set(text) if not _speaks(character)})
+
+
+def _beginning_of_last(count: int, text: str) -> int:
+    """The place of the `count`-th last character that speaks."""
+    at = len(text)
+    while count:
+        at -= 1
+        count -= _speaks(text[at])
+    return at
 
 
 def _speaks(character: str) -> bool:

@@ -1,0 +1,206 @@
+"""Where a continuation joins what was shown, case by case (seam.py)."""
+
+import pytest
+
+from server.generations.seam import GRACE, Seam
+from tests.generations.texts import join_all
+
+ANSWER = "You like finding things out, and you finish what you begin.\n\nSo think of research"
+RISKS = "1. Time\n2. Money"
+CODE = "Try this:\n\n```python\ndef area(width, height):\n    total = width"
+
+
+def a_seam(shown: str, *, hold_chars: int = 200, hold_seconds: float = 0.7, trimmed: bool = False) -> Seam:
+    return Seam(shown, hold_chars=hold_chars, hold_seconds=hold_seconds, now=0.0, trimmed=trimmed)
+
+
+def deadline_of(seam: Seam) -> float | None:
+    return seam.deadline
+
+
+@pytest.mark.parametrize(
+    ("shown", "continuation", "joined"),
+    [
+        # clean
+        (ANSWER, " or teaching.", f"{ANSWER} or teaching."),
+        ("Hel", "lo there", "Hello there"),
+        ("Hello", "world", "Helloworld"),
+        ("", "From the start.", "From the start."),
+        (ANSWER, "", ANSWER),
+        # an overlap
+        (ANSWER, "think of research, or of teaching.", f"{ANSWER}, or of teaching."),
+        (ANSWER, "\n\nSo think of research, or", f"{ANSWER}, or"),
+        (ANSWER, "  think of research, or", f"{ANSWER}, or"),
+        (f"{ANSWER}\n\n", "think of research\n\nOr teach.", f"{ANSWER}\n\nOr teach."),
+        (f"{ANSWER}\n\n", "think of research\n- Or", f"{ANSWER}\n- Or"),
+        # seven characters are no evidence, unless they are a whole line
+        (ANSWER, "research is", f"{ANSWER} is"),
+        (ANSWER, "esearch is", f"{ANSWER}esearch is"),
+        ("Areas:\nArt", "Art and music", "Areas:\nArt and music"),
+        ("Areas:\nAr", "Art and music", "Areas:\nArArt and music"),
+        # nor are rules, borders and runs
+        ("A\n\n----------", "----------\nB", "A\n\n--------------------\nB"),
+        ("he laughed ha ho he ha ho he", " ha ho he ha ho he!", "he laughed ha ho he ha ho he ha ho he ha ho he!"),
+        ("he laughed ha ho he, ha ho he", ", ha ho he!", "he laughed ha ho he, ha ho he, ha ho he!"),
+        # the answer begun again
+        (ANSWER, f"{ANSWER} or teaching.", f"{ANSWER} or teaching."),
+        (ANSWER, f"\n\n{ANSWER} or teaching.", f"{ANSWER} or teaching."),
+        (ANSWER, ANSWER.replace("\n\n", "\n") + " or teaching.", f"{ANSWER} or teaching."),
+        (f"{ANSWER}\n\n", ANSWER.replace("\n\n", "\n") + "\n\n- One", f"{ANSWER}\n\n- One"),
+        # another answer that begins like it replaces what differs
+        (
+            ANSWER,
+            "You like finding things out, and you finish what others leave.",
+            "You like finding things out, and you finish what others leave.",
+        ),
+        # a preamble
+        (ANSWER, "Sure, continuing from where I left off:\n\n or teaching.", f"{ANSWER} or teaching."),
+        (ANSWER, f"Tentu, saya lanjutkan:\n\n{ANSWER} or", f"{ANSWER} or"),
+        (ANSWER, "Sure, continuing from where I left off:\n\n", ANSWER),
+        (ANSWER, " Continue reading.", f"{ANSWER} Continue reading."),
+        # lists
+        (RISKS, "3. Health", f"{RISKS}\n3. Health"),
+        (RISKS, "\n3. Health", f"{RISKS}\n3. Health"),
+        (RISKS, "4. Health", f"{RISKS}4. Health"),
+        (RISKS, "3) Health", f"{RISKS}3) Health"),
+        (RISKS, "- Health", f"{RISKS}- Health"),
+        ("- Time", "- Money", "- Time\n- Money"),
+        ("- Time", "* Money", "- Time* Money"),
+        ("- Time", "  - Money", "- Time  - Money"),
+        ("- Time\n", "- Money", "- Time\n- Money"),
+        # code
+        (CODE, " * height\n    return total\n```", f"{CODE} * height\n    return total\n```"),
+        (CODE, "```python\n * height", f"{CODE} * height"),
+        (CODE, f"\n```python\n{CODE[21:]} * height", f"{CODE} * height"),
+        (CODE, "```\n\nThat is all.", f"{CODE}```\n\nThat is all."),
+        (CODE, "~~~python\n * height", f"{CODE}~~~python\n * height"),
+        (CODE, "    total = width * height", f"{CODE} * height"),
+        (CODE, "  total = width * height", f"{CODE}  total = width * height"),
+        (f"{ANSWER}:\n\n", "```python\nprint()\n```", f"{ANSWER}:\n\n```python\nprint()\n```"),
+        # ended in the middle of a repetition: nothing new came, unless it is too short to say
+        (ANSWER, ANSWER[:60], ANSWER),
+        (ANSWER, "find", f"{ANSWER}find"),
+        # a grapheme cluster is whole
+        ("A family: 👩\u200d", "👧 and more", "A family: 👩\u200d👧 and more"),
+    ],
+)  # fmt: skip
+def test_a_continuation_joins(shown: str, continuation: str, joined: str):
+    assert join_all(shown, [continuation] if continuation else []) == joined
+    assert join_all(shown, list(continuation)) == joined
+
+
+@pytest.mark.parametrize(
+    ("shown", "continuation", "joined"),
+    [
+        ("Hello, ", "world", "Hello, world"),
+        ("Hello, ", " world", "Hello, world"),
+        ("Hello, ", "\nworld", "Hello,\nworld"),
+        ("Hello ", ", world", "Hello, world"),
+        ("Hello\n\n", ") world", "Hello\n\n) world"),
+        ("Hello", "world", "Helloworld"),
+        ("Hello ", "", "Hello "),
+        ("- Time\n", "- Money", "- Time\n- Money"),
+        (f"{ANSWER} ", "Sure, continuing from where I left off:\n\nor teaching.", f"{ANSWER} or teaching."),
+    ],
+)
+def test_white_space_that_the_model_did_not_see_is_put_right(shown: str, continuation: str, joined: str):
+    assert join_all(shown, [continuation] if continuation else [], trimmed=True) == joined
+
+
+def test_a_cut_inside_a_cluster_is_begun_where_the_cluster_begins():
+    seam = a_seam("A family: 👩\u200d")
+    assert seam.feed("👧" + "x" * 200, 0.0) == "👩\u200d👧" + "x" * 200
+    assert seam.begin == len("A family: ")
+
+
+def test_an_answer_that_leaves_the_old_one_begins_where_they_part():
+    seam = a_seam(ANSWER)
+    other = "You like finding things out, and you finish what others leave." + " more" * 40
+    assert seam.feed(other, 0.0) == other[seam.begin :]
+    assert seam.begin == ANSWER.index(" you begin")
+
+
+def test_nothing_is_let_go_before_the_hold_is_over():
+    seam = a_seam(ANSWER, hold_chars=10)
+    assert deadline_of(seam) is None
+    assert seam.feed(" or", 5.0) is None
+    assert seam.held == 3
+    assert deadline_of(seam) == 5.7
+    assert seam.feed(" teach", 5.1) is None
+    assert seam.feed("ing", 5.2) == " or teaching"
+
+
+def test_time_lets_go_what_is_clean():
+    seam = a_seam(ANSWER)
+    assert seam.feed(" or", 1.0) is None
+    assert seam.feed("", 1.7) == " or"
+    assert seam.begin == len(ANSWER)
+
+
+def test_what_may_become_a_preamble_is_held_for_the_grace():
+    seam = a_seam(ANSWER)
+    assert seam.feed("Sure, I", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert deadline_of(seam) == pytest.approx(0.7 * GRACE)
+    assert seam.feed("", 0.7 * GRACE) == "Sure, I"
+
+
+def test_a_preamble_alone_is_held_until_more_comes():
+    seam = a_seam(ANSWER)
+    assert seam.feed("Sure, continuing from where I left off:\n", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert seam.feed("", 2.8) is None
+    assert deadline_of(seam) is None
+    assert seam.feed("\nor teaching", 30.0) == "or teaching"
+
+
+def test_a_word_that_would_be_a_preamble_is_text_if_the_line_goes_on():
+    seam = a_seam(ANSWER)
+    assert seam.feed("Continuing", 0.0) is None
+    assert seam.feed("", 2.8) is None
+    assert seam.feed(" education matters.", 3.0) == "Continuing education matters."
+
+
+def test_while_the_model_repeats_it_is_waited_for_and_no_clock_runs():
+    seam = a_seam(ANSWER)
+    assert seam.feed(ANSWER[:20], 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert deadline_of(seam) is None
+    assert seam.feed(ANSWER[20:50], 60.0) is None
+    assert seam.feed(ANSWER[50:] + " or", 90.0) == " or"
+
+
+def test_a_repetition_with_other_white_space_is_followed_as_well():
+    shown = " ".join(f"word{number}" for number in range(60))
+    again = shown.replace(" ", "\n") + " end"
+    seam = a_seam(shown)
+    for at in range(0, 350, 7):
+        assert seam.feed(again[at : at + 7], float(at)) is None
+    assert deadline_of(seam) is None
+    assert seam.feed(again[350:], 999.0) == " end"
+
+
+def test_white_space_alone_says_nothing_yet():
+    seam = a_seam(ANSWER)
+    assert seam.feed("\n\t", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert seam.feed("think of research or", 1.0) == " or"
+
+
+def test_white_space_alone_is_let_go_when_the_grace_is_over():
+    seam = a_seam(ANSWER)
+    assert seam.feed("\n\t", 0.0) is None
+    assert seam.feed("", 2.8) == "\n\t"
+
+
+def test_a_fence_line_that_is_not_complete_is_waited_for():
+    seam = a_seam(CODE)
+    assert seam.feed("``", 0.0) is None
+    assert seam.feed("`pyth", 0.8) is None
+    assert seam.feed("on\n * height", 1.0) == " * height"
+
+
+def test_a_seam_without_a_hold_decides_at_once():
+    seam = a_seam(ANSWER, hold_chars=0)
+    assert seam.feed("", 0.0) is None
+    assert seam.feed(" or teaching", 0.0) == " or teaching"
