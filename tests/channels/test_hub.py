@@ -191,7 +191,7 @@ def test_an_attach_that_is_cancelled_leaves_nobody_attached(redis_url: str) -> N
         async with a_node(redis_url) as node, a_client(redis_url) as client:
             user = new_id()
             _, reader = await node.read(user)
-            await client.client_pause(300)
+            await client.client_pause(5000, all=False)
 
             attaching = asyncio.create_task(node.read(user))
             await asyncio.sleep(0)
