@@ -121,9 +121,10 @@ def _options() -> dict[str, Any]:
     return {
         # A verb asked again is the caller's affair, who knows what it means; the library must not.
         "retry": Retry(NoBackoff(), 0),
-        "socket_connect_timeout": CONNECT_SECONDS,
         # Whoever calls has a deadline. One more here would be a task for every command, and before
-        # Python 3.12 `wait_for` forgets a cancellation that comes just as the command has gone out.
+        # Python 3.12 `wait_for` forgets a cancellation that comes just as the command has gone out. And a
+        # node that is busy with a thousand clients coming back takes its time to connect.
+        "socket_connect_timeout": None,
         "socket_timeout": None,
         "protocol": 2,
     }

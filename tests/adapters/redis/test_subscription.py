@@ -120,7 +120,8 @@ def test_a_killed_connection_is_told_once_everything_is_subscribed_again(redis_u
             adapter.subscription.on_gap(told.set)
             await asyncio.gather(*map(adapter.subscription.subscribe, users))
             await adapter.subscription.unsubscribe(users.pop())
-            assert (listener.gaps, adapter.subscription.reconnects) == (0, 0)
+            await eventually(lambda: adapter.subscription.reconnects == 0)
+            assert listener.gaps == 0
             assert await kill(client, "listen", adapter)
             async with asyncio.timeout(20):
                 await told.wait()
@@ -210,7 +211,7 @@ def test_a_subscription_asked_for_while_the_store_is_away_flows_when_it_is_back(
         user, other, given_up = new_id(), new_id(), new_id()
         async with own_services(postgres=False) as services:
             url = str(services.urls.redis_url)
-            async with an_adapter(url, call_seconds=0.3) as adapter:
+            async with an_adapter(url, call_seconds=0.6) as adapter:
                 listener = Listener()
                 listener.hear(adapter)
                 await adapter.subscription.subscribe(other)
@@ -243,7 +244,7 @@ def test_a_connection_that_fell_silent_is_given_up() -> None:
         user = new_id()
         async with (
             own_services(postgres=False) as services,
-            an_adapter(str(services.urls.redis_url), ping_seconds=0.1) as adapter,
+            an_adapter(str(services.urls.redis_url), ping_seconds=0.3) as adapter,
         ):
             listener = Listener()
             listener.hear(adapter)
@@ -251,9 +252,13 @@ def test_a_connection_that_fell_silent_is_given_up() -> None:
             await services.valkey.pause()
             await eventually(lambda: not adapter.subscription.connected)
             await services.valkey.resume()
-            await eventually(lambda: listener.gaps == 1)
-            await adapter.broker.publish_frame(user, b"{}")
-            await eventually(lambda: listener.arrivals == [FrameArrived(user, b"{}")])
+            await eventually(lambda: listener.gaps > 0)
+
+            async def heard() -> bool:
+                await adapter.broker.publish_frame(user, b"{}")
+                return FrameArrived(user, b"{}") in listener.arrivals
+
+            await answered(heard)
 
     asyncio.run(scenario())
 

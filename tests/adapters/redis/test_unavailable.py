@@ -24,7 +24,7 @@ Fault = Callable[[Any], Awaitable[object]]
 async def a_server() -> AsyncIterator[tuple[EmbeddedServices, RedisAdapter, Any]]:
     async with (
         own_services(postgres=False) as services,
-        an_adapter(str(services.urls.redis_url), call_seconds=0.5) as adapter,
+        an_adapter(str(services.urls.redis_url), call_seconds=2.0) as adapter,
         a_client(str(services.urls.redis_url)) as client,
     ):
         yield services, adapter, client
