@@ -25,6 +25,7 @@ from server.adapters.postgres.conversation_store import PostgresConversationStor
 from server.adapters.postgres.pool import Database, PoolLimits
 from server.adapters.postgres.retention import PostgresHousekeeping
 from server.adapters.postgres.sealing import ContentCipher
+from server.adapters.rabbitmq.publisher import RabbitPublisher
 from server.adapters.redis.adapter import RedisAdapter
 from server.adapters.redis.quota import QuotaLimits, RedisQuota
 from server.adapters.redis.scripts import LogWindow
@@ -35,6 +36,7 @@ from server.conversations.custodian import Custodian, CustodyPace
 from server.conversations.ends import Ends
 from server.conversations.models import ModelChains
 from server.conversations.prompts import Prompts
+from server.conversations.relay import BrokerRelay
 from server.conversations.store import StoreUnavailable
 from server.conversations.tokens import Calibration, estimate_text
 from server.conversations.turns import TurnLimits, Turns
@@ -83,6 +85,7 @@ class Node:
         redis: RedisAdapter,
         openrouter: OpenRouter,
         generations: Generations,
+        publisher: RabbitPublisher | None,
         tasks: dict[str, Callable[[], Awaitable[Any]]],
         readiness: _Readiness,
     ) -> None:
@@ -92,6 +95,7 @@ class Node:
         self.openrouter = openrouter
         self.generations = generations
         self._database = database
+        self._publisher = publisher
         self._tasks = tasks
         self._readiness = readiness
         self._group: asyncio.TaskGroup | None = None
@@ -106,6 +110,8 @@ class Node:
         """
         await self._open_database()
         await self.redis.start()
+        if self._publisher is not None:
+            self._publisher.start()
         self._group = await asyncio.TaskGroup().__aenter__()
         for name, task in self._tasks.items():
             self._running.append(self._group.create_task(_outlive(name, task), name=name))
@@ -130,6 +136,8 @@ class Node:
             )
         finally:
             await self.openrouter.aclose()
+            if self._publisher is not None:
+                await self._publisher.aclose()
             try:
                 async with asyncio.timeout(_BEAT_SECONDS):
                     await self.redis.presence.retire()
@@ -224,6 +232,11 @@ def build_node(
         title=settings.x_title,
     )
     catalogue = openrouter.catalogue
+    publisher = (
+        RabbitPublisher(settings.rabbitmq_url.get_secret_value(), exchange=settings.events_exchange_name)
+        if settings.rabbitmq_url
+        else None
+    )
 
     # channels and generations
     hub = Hub(
@@ -292,6 +305,7 @@ def build_node(
         turns,
         openrouter,
         PostgresHousekeeping(database, retention_days=settings.retention_days),
+        relay=BrokerRelay(publisher) if publisher is not None else None,
         pace=pace,
     )
 
@@ -336,7 +350,11 @@ def build_node(
         proxies=tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies),
         internal_key=around.internal_key,
         health=Health(
-            probes={"database": store.healthy, "redis": redis.reachable, "rabbitmq": _disabled},
+            probes={
+                "database": store.healthy,
+                "redis": redis.reachable,
+                "rabbitmq": lambda: _connected(publisher),
+            },
             full={"openrouter": openrouter.reachable},
         ),
         ready=readiness.reason,
@@ -359,6 +377,7 @@ def build_node(
         redis=redis,
         openrouter=openrouter,
         generations=generations,
+        publisher=publisher,
         tasks={
             "hub": hub.run,
             "generation deadlines": generations.tick,
@@ -414,8 +433,8 @@ def _demo_token(secret: str, user: str, wall: float) -> dict[str, Any]:
     return {"token": token, "user": user, "expires_at": token_time(wall + _DEMO_TOKEN_SECONDS)}
 
 
-async def _disabled() -> bool | None:
-    return None
+async def _connected(publisher: RabbitPublisher | None) -> bool | None:
+    return publisher.connected if publisher is not None else None
 
 
 async def _beat(redis: RedisAdapter) -> None:
