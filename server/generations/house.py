@@ -60,6 +60,9 @@ class Cooldowns:
         return True
 
 
+_SHORTEST_GAP = 1.0
+
+
 class LoopWatch:
     """How long the event loop was away lately: a long gap means that leases may be lost.
 
@@ -74,15 +77,15 @@ class LoopWatch:
         """The loop runs."""
         gap = now - self._last
         self._last = now
-        if gap > 1.0:
+        if gap > _SHORTEST_GAP:
             self._gaps.append((now, gap))
             del self._gaps[:-16]
 
     def gap_since(self, when: float, now: float) -> float:
         """The longest gap that ended after `when`, the present one included."""
-        return max([gap for ended, gap in self._gaps if ended >= when], default=0.0) + max(
-            0.0, now - self._last - 1.0
-        )
+        gaps = [gap for ended, gap in self._gaps if ended >= when]
+        present = now - self._last
+        return max([*gaps, present if present > _SHORTEST_GAP else 0.0])
 
 
 @dataclass(frozen=True, slots=True)
