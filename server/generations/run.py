@@ -44,15 +44,30 @@ from server.generations.ending import complete
 from server.generations.house import House
 from server.generations.machine import Machine
 from server.generations.order import GenerationOrder, encode_plan
+from server.generations.policy import FIRST_TOKEN_TIMEOUT, STALL_TIMEOUT
 from server.generations.record import build_end
 from server.generations.restoring import running_state
 from server.generations.sealed import SealedEnd, decode_end, encode_end
 from server.generations.store import Fenced, GenerationRecord, GenerationStart, Gone, Sealed, StopAsked
+from server.generations.upstream import FailureKind
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# what speaks against a model: neither the question, nor our keys and our network, nor a lost node
+_OF_THE_MODEL = frozenset(
+    {
+        FailureKind.OVERLOADED,
+        FailureKind.MODEL_UNAVAILABLE,
+        FailureKind.UPSTREAM_ERROR,
+        FailureKind.TRUNCATED,
+        FailureKind.MALFORMED,
+        FailureKind.EMPTY,
+        FIRST_TOKEN_TIMEOUT,
+        STALL_TIMEOUT,
+    }
+)
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -119,6 +134,22 @@ class Run:
                 self._asking.want(None)
         self._effects.extend(effects)
         self._work.set()
+
+    async def look_for_stop(self, silent_seconds: float) -> None:
+        """Where the store has told nothing for so long, ask it whether a stop was asked for.
+
+        The message that says so may be lost; a model that says nothing gives no other occasion.
+
+        Raises:
+            BrokerUnavailable
+        """
+        house, order = self._house, self.order
+        if self.over or self._stopping or house.now() - self._answered_at < silent_seconds:
+            return
+        record = await house.store.read(order.user, order.generation)
+        self._answered_at = house.now()
+        if record is not None and record.stop:
+            self.stop()
 
     # --- the driver -------------------------------------------------------------------------
 
@@ -270,7 +301,8 @@ class Run:
             )
         )
         self._house.observe("switch", {"cause": effect.cause, "mode": effect.mode}, 1.0)
-        if effect.cause not in {"rate_limited", "node_lost", "node_drained"}:
+        failure = self.machine.notes[effect.attempt - 2].failure
+        if failure in _OF_THE_MODEL:
             self._house.cooldowns.failed(effect.from_model, self._house.now())
         try:
             await self._again(

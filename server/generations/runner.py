@@ -107,9 +107,11 @@ class Generations:
         seconds = self._house.limits.lease_seconds
         while True:
             await asyncio.sleep(seconds / 3)
-            held = [(run.order.user, run.order.generation) for run in self._runs.values() if not run.yielded]
+            runs = [run for run in self._runs.values() if not run.yielded]
+            held = [(run.order.user, run.order.generation) for run in runs]
             try:
                 await self._house.leases.hold(held, seconds=seconds)
+                await asyncio.gather(*(run.look_for_stop(seconds / 3) for run in runs))
             except BrokerUnavailable:
                 # nobody died while the store was away: owners come first when it is back
                 self._away_until = self._house.now() + seconds

@@ -463,18 +463,19 @@ def test_a_model_that_is_rate_limited_is_passed_over_by_the_answers_that_follow(
     asyncio.run(go())
 
 
-def test_a_model_that_fails_five_times_running_is_passed_over(services: EmbeddedServices, database: Database):
+@pytest.mark.parametrize(("error", "passed_over"), [("overloaded", True), ("moderation", False)])
+def test_a_model_that_fails_five_times_running_is_passed_over_unless_the_questions_were_at_fault(
+    services: EmbeddedServices, database: Database, error: str, passed_over: bool
+):
     async def go() -> None:
         async with running_node(services, database, model_cooldown_seconds=15) as running:
             client = await running.client()
             for number in range(5):
-                turn = await ask(
-                    running, client, Behaviour(error="overloaded"), GOOD, name=f"number {number}"
-                )
+                turn = await ask(running, client, Behaviour(error=error), GOOD, name=f"number {number}")
                 assert asked(await turn.finished()) == models("01")
             turn = await ask(running, client, GOOD, name="the sixth")
 
-            assert asked(await turn.finished()) == models("1")
+            assert asked(await turn.finished()) == models("1" if passed_over else "0")
             await running.assert_holds(client)
 
     asyncio.run(go())

@@ -52,6 +52,7 @@ WRITTEN = {
         (("no", 1), ("bytes", 1), ("bytes", 7), ("utf8", 1), ("field", 1), ("newline", 1)),
         (True, False),
     )
+    if space or split in {"no", "field"}
 }
 OTHERS = {
     **{f"{events} events a write": framed(events_per_write=events) for events in (2, 9, 1000)},

@@ -301,6 +301,31 @@ def test_a_stop_that_the_owner_was_not_told_of_is_found_with_the_next_text(
     asyncio.run(go())
 
 
+@pytest.mark.parametrize("at", [0, 20])
+def test_a_stop_that_the_owner_was_not_told_of_is_found_while_the_model_is_silent(
+    services: EmbeddedServices, database: Database, redis_url: str, at: int
+):
+    async def go() -> None:
+        async with (
+            running_node(services, database, lease_seconds=1) as running,
+            redis.asyncio.Redis.from_url(redis_url) as store,
+        ):
+            client = await running.client()
+            turn = await ask(running, client, held(at))
+            await running.simulator.reached("held")
+            await turn.shown(len("".join(WORDS[:at])))
+
+            await store.hset(keys.generation(client.recording.user, turn.generation), "stop", "1")
+
+            finished = await turn.finished()
+            assert finished["status"] == "cancelled"
+            assert client.text(turn.generation) == "".join(WORDS[:at])
+            await assert_left(turn.calls[0])
+            await running.assert_holds(client, intended={turn.generation: TEXT})
+
+    asyncio.run(go())
+
+
 def test_a_stop_after_the_end_changes_nothing(services: EmbeddedServices, database: Database):
     async def go() -> None:
         async with running_node(services, database) as running:
