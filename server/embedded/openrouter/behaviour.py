@@ -7,10 +7,12 @@ comes before them and is not counted.
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import orjson
 
 from server.embedded.openrouter.errors import ERRORS
 
@@ -48,6 +50,21 @@ _IN_BAND = frozenset(
 _CONTINUATION = re.compile(r"clean|stripped|overlap:\d+|restart|preamble|preamble\+restart|garbage|verbatim")
 
 
+def _from_0(**fields: float) -> None:
+    for name, value in fields.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"`{name}` is a number from 0 on")
+
+
+def _as_json(**fields: Any) -> None:
+    """Only texts may hold lone surrogates: what is written by a strict encoder may not."""
+    for name, value in fields.items():
+        try:
+            orjson.dumps(value)
+        except TypeError as error:
+            raise ValueError(f"`{name}` holds what JSON cannot: {error}") from error
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How and where the answer breaks off.
 
@@ -61,13 +78,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     code: int = 502
     message: str = "Provider returned error"
     error_type: str = "provider_unavailable"
+    metadata: dict[str, Any] | None = None
+    """The whole of the error's metadata, instead of `error_type` and the provider's name."""
     done: bool = False
     """Whether an in-band error is followed by [DONE]."""
     size: int = 1_048_576
 
     def __post_init__(self) -> None:
-        if self.at < 0 or (self.at_byte is not None and self.at_byte < 0):
-            raise ValueError("`fail.at` and `fail.at_byte` count from 0")
+        _from_0(at=self.at, at_byte=self.at_byte or 0, size=self.size)
+        _as_json(message=self.message, error_type=self.error_type, metadata=self.metadata)
         if self.at_byte is not None and self.how not in {"reset", "close", "eof", "stall"}:
             raise ValueError(f"`fail.at_byte` cannot break with {self.how!r}: only reset, close, eof, stall")
 
@@ -83,6 +102,9 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     at: int
     ms: float
 
+    def __post_init__(self) -> None:
+        _from_0(at=self.at, ms=self.ms)
+
 
 class Insertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something else on the wire before token `at`."""
@@ -92,6 +114,11 @@ class Insertion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     raw: str = ""
     count: int = 1
     size: int = 65_536
+
+    def __post_init__(self) -> None:
+        _from_0(at=self.at, count=self.count, size=self.size)
+        if self.what == "raw" and not self.raw:
+            raise ValueError("`insert.raw` holds at least one character")
 
 
 class Framing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -185,6 +212,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     status: int | None = None
     """Any other status, with `message`."""
     message: str | None = None
+    metadata: dict[str, Any] = {}
+    """More of the HTTP error's metadata, such as an `error_type`."""
     headers: dict[str, str] = {}
     """Response headers to add or replace."""
     fail: Failure | None = None
@@ -211,8 +240,24 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError(f"unknown `continuation` {self.continuation!r}")
         if not 0 <= self.jitter <= 1:
             raise ValueError("`jitter` lies between 0 and 1")
-        if self.comment_every_ms <= 0:
-            raise ValueError("`comment_every_ms` is above 0")
+        _from_0(
+            first_token_ms=self.first_token_ms,
+            interval_ms=self.interval_ms,
+            headers_ms=self.headers_ms,
+            comments_first=self.comments_first,
+            comment_every_ms=self.comment_every_ms,
+            gate_at=self.gate_at,
+            generation_delay_ms=self.generation_delay_ms,
+        )
+        if self.comment_every_ms < 1:
+            raise ValueError("`comment_every_ms` is at least 1")
+        _as_json(
+            message=self.message,
+            metadata=self.metadata,
+            served_model=self.served_model,
+            provider=self.provider,
+            native_finish_reason=self.native_finish_reason,
+        )
         for field, value in (*self.headers.items(), *((g, g) for g in (self.gate, self.gate_before_headers))):
             if re.search(r"[\r\n\0]", field + value):
                 raise ValueError("headers and gates hold no line ends")

@@ -102,7 +102,7 @@ class ChatDesk:
         self, slug: str, body: _Body, question: Question, key: str, now: float
     ) -> _Chosen | tuple[Behaviour, ErrorReply]:
         """The model and behaviour that serve `slug`, or how it refuses."""
-        values: dict[str, object] = {"model": slug, "provider": "OpenRouter", "reset": 0}
+        values: dict[str, object] = {"model": slug, "provider": "OpenRouter", "reset": 0, "affordable": 0}
         asked = self.models.get(slug)
         if asked is None:
             return Behaviour(), build_error("invalid_model", values)
@@ -170,15 +170,16 @@ class ChatDesk:
             return stream.streamed(reply)
         reply = Reply(behaviour, b"", envelope, deltas, thoughts, usage, finish)
         if behaviour.fail is not None:
-            error = plain_error(behaviour.fail.code, behaviour.fail.message, {**headers, **behaviour.headers})
-            return stream.whole(reply, http.response(error.status, error.body, error.headers), failed=True)
+            error = plain_error(behaviour.fail.code, behaviour.fail.message, behaviour.fail.metadata or {})
+            response = http.response(error.status, error.body, {**headers, **behaviour.headers})
+            return stream.whole(reply, response, failed=True)
         whole = completion(
             generation=generation,
             created=int(now),
             model=call.served_as,
             provider=provider,
             text_json=tokens.as_json(tokens.join(deltas)),
-            reasoning=behaviour.reasoning,
+            reasoning_json=tokens.as_json(behaviour.reasoning) if behaviour.reasoning else b"null",
             finish_reason=finish,
             native=reply.native,
             usage=None if behaviour.usage == "none" else usage,
@@ -205,9 +206,9 @@ def _read(request: Request) -> _Body | ErrorReply:
 
 def _scripted_error(behaviour: Behaviour, values: Mapping[str, object]) -> ErrorReply:
     if behaviour.error is not None:
-        return build_error(behaviour.error, values, message=behaviour.message)
+        return build_error(behaviour.error, values, message=behaviour.message, metadata=behaviour.metadata)
     assert behaviour.status is not None
-    return plain_error(behaviour.status, behaviour.message or "Provider returned error")
+    return plain_error(behaviour.status, behaviour.message or "Provider returned error", behaviour.metadata)
 
 
 def _deltas(

@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         """A client connected."""
         # uvloop's transports have the methods without being subclasses
         self._transport = cast("asyncio.Transport", transport)
-        # nothing is buffered here, so what counts as sent has really been handed to the kernel
+        # told at once when the kernel did not take all of it, so that only what it took counts as sent
         self._transport.set_write_buffer_limits(high=0)
         self._registry.add(self)
 
@@ -93,6 +93,11 @@ class Connection(asyncio.Protocol):
         """Drop the client."""
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def call(self) -> Call | None:
+        """The call that is being answered."""
+        return self._player.call if self._player is not None else None
 
     def _next(self) -> None:
         if self._player is not None or not self._waiting or self._transport is None:

@@ -66,6 +66,10 @@ def _reset(simulator: Simulator, _: Request, __: Any) -> Any:
     return {}
 
 
+def _drop(simulator: Simulator, _: Request, __: Any) -> Any:
+    return {"dropped": simulator.drop_connections()}
+
+
 def _release(simulator: Simulator, _: Request, value: Any) -> Any:
     return {"released": simulator.release(msgspec.convert(value, _Release).name)}
 
@@ -103,6 +107,7 @@ _HANDLERS: dict[tuple[str, str], Callable[[Simulator, Request, Any], Any]] = {
     ("GET", "calls"): _calls,
     ("POST", "reset"): _reset,
     ("POST", "release"): _release,
+    ("POST", "drop"): _drop,
     ("POST", "keys"): _keys,
     ("POST", "limits"): _limits,
     ("POST", "models"): _models,

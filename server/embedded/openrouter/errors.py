@@ -19,14 +19,17 @@ _NONE: Json = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """One error. `bare` leaves `code` out, as examples since 2026-08 do; `raw` is no JSON at all."""
+    """One error.
+
+    `bare` is the error type where `code` is left out, as examples since 2026-08 do; `raw` is no JSON at all.
+    """
 
     status: int
     message: str = ""
     metadata: Json = field(default_factory=lambda: _NONE)
     availability: Json = field(default_factory=lambda: _NONE)
     headers: Json = field(default_factory=lambda: _NONE)
-    bare: bool = False
+    bare: str = ""
     raw: str | None = None
 
 
@@ -76,6 +79,10 @@ _POLICY = (
     "No endpoints found matching your data policy (Free model publication). "
     "Configure: https://openrouter.ai/settings/privacy"
 )
+_GUARDRAILS = (
+    "No endpoints available matching your guardrail restrictions and data policy. "
+    "Configure: https://openrouter.ai/settings/privacy"
+)
 _AFFORD = (
     "This request requires more credits, or fewer max_tokens. You requested up to {tokens} tokens, "
     "but can only afford {affordable}. To increase, visit https://openrouter.ai/settings/credits"
@@ -94,6 +101,12 @@ ERRORS: Mapping[str, ErrorShape] = MappingProxyType(
             "{model} is not a valid model ID",
             {"error_type": "invalid_request"},
             _available("model_not_found"),
+        ),
+        "wrong_endpoint": ErrorShape(
+            400,
+            "{model} is no chat model",
+            availability=_available("wrong_endpoint"),
+            bare="invalid_request",
         ),
         "context_length": ErrorShape(400, _LONG, {"error_type": "context_length_exceeded"}),
         "prefill_rejected": ErrorShape(400, _REJECTED, _raw(_ANTHROPIC % _PREFILL, "invalid_request")),
@@ -118,6 +131,7 @@ ERRORS: Mapping[str, ErrorShape] = MappingProxyType(
                 "error_type": "content_policy_violation",
             },
         ),
+        "refusal": ErrorShape(400, _REJECTED, {"error_type": "refusal", **_PROVIDER}),
         "guardrail": ErrorShape(403, "Request blocked by guardrail", {"patterns": ["email"]}),
         "key_forbidden": ErrorShape(
             403,
@@ -128,20 +142,33 @@ ERRORS: Mapping[str, ErrorShape] = MappingProxyType(
             403,
             "{model} is not available in your region",
             availability=_available("region_restricted"),
-            bare=True,
+            bare="permission_denied",
         ),
         "no_endpoints": ErrorShape(
             404, "No endpoints found for {model}.", {"error_type": "not_found"}, _available("no_endpoints")
         ),
         "data_policy": ErrorShape(404, _POLICY, availability=_available("privacy_restricted")),
+        "guardrail_policy": ErrorShape(404, _GUARDRAILS),
         "model_deprecated": ErrorShape(
-            404, "{model} has been deprecated", availability=_available("model_deprecated"), bare=True
+            404, "{model} has been deprecated", availability=_available("model_deprecated"), bare="not_found"
         ),
         "free_variant_ended": ErrorShape(
             404,
             "The free period of {model} has ended",
             availability=_available("free_variant_ended"),
-            bare=True,
+            bare="not_found",
+        ),
+        "unavailable_upstream": ErrorShape(
+            404,
+            "{model} is not served by any provider at the moment",
+            availability=_available("model_unavailable_upstream"),
+            bare="not_found",
+        ),
+        "constraint_filtered": ErrorShape(
+            404,
+            "No endpoints found for {model} that can handle the requested parameters.",
+            availability={**_available("constraint_filtered"), "constraint": "provider.only"},
+            bare="not_found",
         ),
         "timeout": ErrorShape(408, "Operation timed out. Please try again later.", {"error_type": "timeout"}),
         "too_large": ErrorShape(413, "Request payload is too large", {"error_type": "payload_too_large"}),
@@ -170,6 +197,16 @@ ERRORS: Mapping[str, ErrorShape] = MappingProxyType(
                 "rate_limit_exceeded",
             ),
         ),
+        "upstream_limit_explained": ErrorShape(
+            429,
+            _REJECTED,
+            {
+                "raw": "{model} is temporarily rate-limited upstream",
+                **_PROVIDER,
+                "limit_source": "provider",
+                "remedy_hint": "Retry later, or add a key of your own",
+            },
+        ),
         "capacity_exhausted": ErrorShape(
             429,
             "All providers of {model} are at capacity",
@@ -187,7 +224,7 @@ ERRORS: Mapping[str, ErrorShape] = MappingProxyType(
             "{model} is temporarily unavailable",
             availability=_available("temporarily_unavailable", retryable=True, retry_after=3),
             headers={"Retry-After": "3"},
-            bare=True,
+            bare="provider_unavailable",
         ),
         "gateway_timeout": ErrorShape(504, "Provider timed out", {"error_type": "timeout"}),
         "edge_timeout": ErrorShape(524, "Edge network timeout"),
@@ -201,34 +238,35 @@ def build_error(
     values: Mapping[str, object],
     *,
     message: str | None = None,
-    headers: Mapping[str, str] = MappingProxyType({}),
+    metadata: Json = _NONE,
 ) -> ErrorReply:
-    """The error called `name`, its texts filled from `values`; `message` and `headers` override.
+    """The error called `name`, its texts filled from `values`; `message` and `metadata` override.
 
     Raises:
         KeyError: there is no such error.
     """
     shape = ERRORS[name]
-    merged = {"Content-Type": "application/json", **_filled(shape.headers, values), **headers}
+    headers = {"Content-Type": "application/json", **_filled(shape.headers, values)}
     if shape.raw is not None:
-        return ErrorReply(shape.status, merged, shape.raw.encode(), None)
+        return ErrorReply(shape.status, headers, shape.raw.encode(), None)
     payload: dict[str, Any] = {"message": _filled(message or shape.message, values)}
     if shape.bare:
-        payload |= {"http_status": shape.status, "error_type": "not_found"}
+        payload |= {"http_status": shape.status, "error_type": shape.bare}
     else:
         payload = {"code": shape.status, **payload}
-    if shape.metadata:
-        payload["metadata"] = _filled(shape.metadata, values)
+    if shape.metadata or metadata:
+        payload["metadata"] = {**_filled(shape.metadata, values), **metadata}
     if shape.availability:
         payload["availability"] = _filled(shape.availability, values)
-    return ErrorReply(shape.status, merged, orjson.dumps({"error": payload, "user_id": "user_sim"}), payload)
+    return ErrorReply(shape.status, headers, orjson.dumps({"error": payload, "user_id": "user_sim"}), payload)
 
 
-def plain_error(status: int, message: str, headers: Mapping[str, str] = MappingProxyType({})) -> ErrorReply:
+def plain_error(status: int, message: str, metadata: Json = _NONE) -> ErrorReply:
     """An error of any status, for what the table does not hold."""
-    payload = {"code": status, "message": message}
-    merged = {"Content-Type": "application/json", **headers}
-    return ErrorReply(status, merged, orjson.dumps({"error": payload}), payload)
+    payload: dict[str, Any] = {"code": status, "message": message}
+    if metadata:
+        payload["metadata"] = dict(metadata)
+    return ErrorReply(status, {"Content-Type": "application/json"}, orjson.dumps({"error": payload}), payload)
 
 
 def _filled(value: Any, values: Mapping[str, object]) -> Any:

@@ -67,7 +67,9 @@ def error_chunk(fail: Failure, provider: str, envelope: Envelope) -> bytes:
         return envelope.finish("error", "MALFORMED_FUNCTION_CALL")
     if fail.how == "error_native_only":
         return envelope.finish("stop", "network_error")
-    metadata = {"error_type": fail.error_type, "provider_name": provider or None}
+    metadata = fail.metadata
+    if metadata is None:
+        metadata = {"error_type": fail.error_type, "provider_name": provider or None}
     error: dict[str, object] = {"code": fail.code, "message": fail.message, "metadata": metadata}
     if fail.how == "error_string_code":
         error["code"] = "server_error"

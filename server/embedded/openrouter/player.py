@@ -24,7 +24,10 @@ _BURST = 16
 
 
 class Player:
-    """Plays `steps` on `transport`. `on_end` is told whether the connection can be used again."""
+    """Plays `steps` on `transport`. `on_end` is told whether the connection can be used again.
+
+    `call` is where it notes what it did, if the ledger watches.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,14 @@ class Player:
     ) -> None:
         self._transport = transport
         self._steps = steps
-        self._call = call
+        self.call = call
         self._pacer = pacer
         self._gates = gates
         self._on_end = on_end
         self._burst = 1 if one_write_a_turn else _BURST
         self._chunked = False
         self._held: Write | None = None
+        self._unsent: Write | Raw | None = None
         self._due = pacer.now()
         self._full = False
         self._stuck = False
@@ -66,9 +70,12 @@ class Player:
             written = 1
         for step in self._steps:
             if not isinstance(step, Write):
-                if self._go_through(step):
-                    continue
-                return
+                if not self._go_through(step):
+                    return
+                if self._full:
+                    self._stuck = True
+                    return
+                continue
             if step.after:
                 self._held = step
                 self._wait(step.after)
@@ -109,6 +116,9 @@ class Player:
     def resume(self) -> None:
         """The socket has room again."""
         self._full = False
+        if self._unsent is not None:
+            self._note_shown(self._unsent)
+            self._unsent = None
         if self._stuck:
             self._stuck = False
             self._due = self._pacer.now()
@@ -121,7 +131,7 @@ class Player:
         self._over = True
         if self._gate is not None:
             self._gates.leave(self._gate, self._go_on)
-        call = self._call
+        call = self.call
         if call is not None:
             call.state, call.waiting_at, call.ended_at = "aborted", None, time.time()
 
@@ -141,14 +151,14 @@ class Player:
         if self._gates.wait(name, self._go_on):
             return True
         self._gate = name
-        if self._call is not None:
-            self._call.waiting_at = name
+        if self.call is not None:
+            self.call.waiting_at = name
         return False
 
     def _go_on(self) -> None:
         self._gate = None
-        if self._call is not None:
-            self._call.waiting_at = None
+        if self.call is not None:
+            self.call.waiting_at = None
         self._due = self._pacer.now()
         self._pacer.soon(self.play)
 
@@ -158,24 +168,31 @@ class Player:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             self._transport.write(data)
-        call = self._call
-        if call is not None:
-            call.bytes_sent += len(data)
-            if step.tokens or step.thoughts:
-                self._note_shown(call, step)
+        if self.call is not None:
+            self.call.bytes_sent += len(data)
+        self._note_when_sent(step)
 
     def _raw(self, step: Raw) -> None:
         self._note_headers(int(step.data[9:12]) if step.data.startswith(b"HTTP/") else None)
         self._transport.write(step.data)
-        if self._call is not None and (step.tokens or step.thoughts):
-            self._note_shown(self._call, step)
+        self._note_when_sent(step)
 
     def _note_headers(self, status: int | None) -> None:
-        if self._call is not None and status is not None:
-            self._call.headers_at, self._call.status = time.time(), status
+        if self.call is not None and status is not None:
+            self.call.headers_at, self.call.status = time.time(), status
 
-    @staticmethod
-    def _note_shown(call: Call, step: Write | Raw) -> None:
+    def _note_when_sent(self, step: Write | Raw) -> None:
+        if not (step.tokens or step.thoughts):
+            return
+        if self._full:  # a part of it waits for a reader who may never read it
+            self._unsent = step
+        else:
+            self._note_shown(step)
+
+    def _note_shown(self, step: Write | Raw) -> None:
+        call = self.call
+        if call is None:
+            return
         call.last_token_at = time.time()
         if call.first_token_at is None:
             call.first_token_at = call.last_token_at
@@ -184,7 +201,7 @@ class Player:
 
     def _end(self, step: End) -> None:
         self._over = True
-        call = self._call
+        call = self.call
         if call is not None:
             call.state = "complete" if step.outcome == "complete" else "failed"
             call.broken = step.outcome == "broken"

@@ -154,10 +154,12 @@ class Simulator:
         """Return once a call has come to `gate`."""
         await self._gates.reached(gate)
 
-    def drop_connections(self) -> None:
-        """Abort all connections, as a dying edge does."""
-        for connection in tuple(self._connections):
+    def drop_connections(self) -> int:
+        """Abort all connections on which a call is being answered, as a dying edge does; how many."""
+        busy = [connection for connection in self._connections if connection.call is not None]
+        for connection in busy:
             connection.abort()
+        return len(busy)
 
     def reset(self) -> None:
         """As new: no scripts, calls, gates or limits, the default models, the keys of the beginning."""

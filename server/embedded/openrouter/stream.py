@@ -114,7 +114,7 @@ class _Body:
         first_empty = behaviour.empty_first_chunk
         if first_empty or (first_empty is None and behaviour.layout == "2025"):
             yield Write(envelope.content(b'""'))
-        for index, thought in enumerate(self.reply.thoughts):
+        for index, thought in enumerate(tokens.pieces(self.reply.thoughts)):
             yield Write(envelope.reasoning(thought), self._pace if index else 0.0, thoughts=1)
 
     def _answer(self) -> Iterator[Step]:
@@ -131,7 +131,7 @@ class _Body:
                 yield from self._quiet(after * 1000, comments=True)
                 after = 0.0
             if index == merged:
-                data = envelope.finish(None, None, reply.usage, reply.deltas[index])
+                data = envelope.finish(None, None, reply.usage, piece)
             else:
                 data = envelope.content(piece)
             yield Write(data, after, tokens=1)

@@ -89,8 +89,9 @@ class Envelope:
         """A chunk with `piece`, a JSON string or null, as its content."""
         return self._before + piece + self._after
 
-    def reasoning(self, text: str) -> bytes:
-        """A chunk of reasoning: the text, and the same text mirrored in its details."""
+    def reasoning(self, piece: bytes) -> bytes:
+        """A chunk of reasoning: `piece`, a JSON string, and the same text mirrored in its details."""
+        text = orjson.Fragment(piece)
         details = [{"type": "reasoning.text", "text": text, "format": "unknown", "index": 0}]
         return self.chunk([self._choice({"reasoning": text, "reasoning_details": details})])
 
@@ -99,11 +100,11 @@ class Envelope:
         reason: str | None,
         native: str | None,
         usage: Usage | None = None,
-        content: str = "",
+        piece: bytes = b'""',
     ) -> bytes:
-        """A chunk that carries a finish reason, and a usage where one is given."""
+        """A chunk that carries a finish reason, a usage where one is given, and `piece` as its content."""
         more = {} if usage is None else {"usage": usage.as_json()}
-        return self.chunk([self._choice({"content": content}, reason, native)], more)
+        return self.chunk([self._choice({"content": orjson.Fragment(piece)}, reason, native)], more)
 
     def usage(self, usage: Usage) -> bytes:
         """A usage chunk without choices."""
@@ -134,7 +135,7 @@ def completion(
     model: str,
     provider: str,
     text_json: bytes,
-    reasoning: str,
+    reasoning_json: bytes,
     finish_reason: str,
     native: str,
     usage: Usage | None,
@@ -144,7 +145,7 @@ def completion(
         "role": "assistant",
         "content": orjson.Fragment(text_json),
         "refusal": None,
-        "reasoning": reasoning or None,
+        "reasoning": orjson.Fragment(reasoning_json),
     }
     body: dict[str, Any] = {
         "id": generation,
