@@ -16,15 +16,20 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import structlog
 from starlette.types import ASGIApp
 
 from protocol.frames import Limits
+from server.adapters.atma.auth import AuthService
+from server.adapters.atma.neighbour import Neighbour
 from server.adapters.openrouter.listing import watch_listing
 from server.adapters.openrouter.upstream import OpenRouter
+from server.adapters.postgres.audit import PostgresAuditLog
 from server.adapters.postgres.conversation_store import PostgresConversationStore
 from server.adapters.postgres.pool import Database, PoolLimits
 from server.adapters.postgres.retention import PostgresHousekeeping
 from server.adapters.postgres.sealing import ContentCipher
+from server.adapters.postgres.user_data import PostgresUserData
 from server.adapters.rabbitmq.publisher import RabbitPublisher
 from server.adapters.redis.adapter import RedisAdapter
 from server.adapters.redis.quota import QuotaLimits, RedisQuota
@@ -37,18 +42,20 @@ from server.conversations.ends import Ends
 from server.conversations.models import ModelChains
 from server.conversations.prompts import Prompts
 from server.conversations.relay import BrokerRelay
+from server.conversations.removal import Removal
 from server.conversations.store import StoreUnavailable
 from server.conversations.tokens import Calibration, estimate_text
 from server.conversations.turns import TurnLimits, Turns
 from server.gateway.auth import Authenticator, mint
 from server.gateway.front import DoorLimits, Front, Health
 from server.gateway.routes import build_app
+from server.gateway.verification import RemoteVerification
 from server.generations.durations import Durations
 from server.generations.effects import GenerationLimits
 from server.generations.house import Cooldowns, House, LoopWatch
 from server.generations.runner import Generations
 from server.metrics import Metrics
-from server.session.desk import Desk, Sessions
+from server.session.desk import Desk, Sessions, sound_is_enough
 from server.session.machine import SessionLimits, token_time
 from server.settings import Settings
 
@@ -86,6 +93,7 @@ class Node:
         openrouter: OpenRouter,
         generations: Generations,
         publisher: RabbitPublisher | None,
+        neighbours: tuple[Neighbour, ...],
         tasks: dict[str, Callable[[], Awaitable[Any]]],
         readiness: _Readiness,
     ) -> None:
@@ -96,6 +104,7 @@ class Node:
         self.generations = generations
         self._database = database
         self._publisher = publisher
+        self._neighbours = neighbours
         self._tasks = tasks
         self._readiness = readiness
         self._group: asyncio.TaskGroup | None = None
@@ -136,6 +145,8 @@ class Node:
             )
         finally:
             await self.openrouter.aclose()
+            for neighbour in self._neighbours:
+                await neighbour.aclose()
             if self._publisher is not None:
                 await self._publisher.aclose()
             try:
@@ -224,7 +235,13 @@ def build_node(
             text_seconds=settings.text_window_minutes * 60,
         ),
     )
-    store = PostgresConversationStore(database, content_cipher(settings), marks=redis.write_marks)
+    cipher = content_cipher(settings)
+    store = PostgresConversationStore(database, cipher, marks=redis.write_marks)
+    auth_service = (
+        Neighbour("auth service", settings.auth_service_url, request_id=_request_id)
+        if settings.auth_verify_remote
+        else None
+    )
     openrouter = OpenRouter(
         base_url=around.openrouter_base_url,
         keys=around.openrouter_keys,
@@ -272,6 +289,17 @@ def build_node(
     redis.subscription.on_wake(generations.wake)
 
     # conversations
+    quota = RedisQuota(
+        redis.limits,
+        QuotaLimits(
+            messages_per_hour=settings.rate_limit_messages_per_hour,
+            conversations_per_day=settings.rate_limit_conversations_per_day,
+            free_model_per_minute=settings.free_model_rate_limit_per_minute,
+            requests_per_15_minutes=settings.api_rate_limit_per_15_minutes,
+        ),
+        observe=metrics.observe,
+    )
+    user_data = PostgresUserData(database, cipher or ContentCipher())
     chains = model_chains(settings)
     turns = Turns(
         store,
@@ -280,14 +308,7 @@ def build_node(
         prompts,
         chains,
         catalogue,
-        RedisQuota(
-            redis.limits,
-            QuotaLimits(
-                messages_per_hour=settings.rate_limit_messages_per_hour,
-                conversations_per_day=settings.rate_limit_conversations_per_day,
-                free_model_per_minute=settings.free_model_rate_limit_per_minute,
-            ),
-        ),
+        quota,
         TurnLimits(
             max_message_length=settings.max_message_length,
             max_generations=settings.max_generations_per_user,
@@ -335,11 +356,19 @@ def build_node(
         wall=wall,
         new_id=new_id,
         observe=metrics.observe,
+        confirm=RemoteVerification(AuthService(auth_service), now).confirm
+        if auth_service
+        else sound_is_enough,
     )
     readiness = _Readiness(lambda: redis.subscription.connected)
     front = Front(
         desk=desk,
         store=store,
+        removal=Removal(store, user_data, redis.generations, redis.broker, redis.users),
+        user_data=user_data,
+        audit=PostgresAuditLog(database),
+        revoker=redis.users,
+        quota=quota,
         generations=generations,
         generation_store=redis.generations,
         tickets=redis.tickets,
@@ -378,6 +407,7 @@ def build_node(
         openrouter=openrouter,
         generations=generations,
         publisher=publisher,
+        neighbours=(auth_service,) if auth_service else (),
         tasks={
             "hub": hub.run,
             "generation deadlines": generations.tick,
@@ -435,6 +465,11 @@ def _demo_token(secret: str, user: str, wall: float) -> dict[str, Any]:
 
 async def _connected(publisher: RabbitPublisher | None) -> bool | None:
     return publisher.connected if publisher is not None else None
+
+
+def _request_id() -> str:
+    """The correlation id of whatever is going on here."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
 async def _beat(redis: RedisAdapter) -> None:

@@ -8,7 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.conversations.audit import AuditLog
+from server.conversations.removal import Removal
 from server.conversations.store import ConversationStore
+from server.conversations.turns import Reservation
+from server.conversations.user_data import UserData
 from server.generations.runner import Generations
 from server.generations.store import GenerationStore
 from server.session.desk import Desk
@@ -23,6 +27,40 @@ class Tickets(Protocol):
 
     async def redeem(self, ticket: str) -> bytes | None:
         """What was issued, or `None`."""
+        ...
+
+
+class DoorQuota(Protocol):
+    """The limits the doors keep themselves, counted over all nodes; they note where the asker stands."""
+
+    async def admit(self, subject: str) -> None:
+        """Count a request of a user, or of an address where nobody is signed in.
+
+        Raises:
+            Refusal: rate_limited, with `retry_after_ms`.
+            BrokerUnavailable
+        """
+        ...
+
+    async def reserve_conversation(self, user: str) -> Reservation:
+        """Reserve a new conversation.
+
+        Raises:
+            Refusal: rate_limited, with `retry_after_ms`.
+            BrokerUnavailable
+        """
+        ...
+
+
+class TokenRevoker(Protocol):
+    """Voids tokens, on every node."""
+
+    async def revoke(self, user: str) -> int:
+        """Refuse the user's tokens issued until now; that moment in milliseconds since 1970.
+
+        Raises:
+            BrokerUnavailable
+        """
         ...
 
 
@@ -56,6 +94,11 @@ class Front:
 
     desk: Desk
     store: ConversationStore
+    removal: Removal
+    user_data: UserData
+    audit: AuditLog
+    revoker: TokenRevoker
+    quota: DoorQuota
     generations: Generations
     generation_store: GenerationStore
     tickets: Tickets

@@ -1,12 +1,15 @@
-"""What every HTTP request goes through: a correlation id, and headers that keep browsers careful."""
+"""What every HTTP request goes through: a correlation id, careful headers, a clock."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z", re.ASCII)
 _SECURITY = (
@@ -14,6 +17,8 @@ _SECURITY = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"SAMEORIGIN"),
 )
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_FAILED = 500
 
 
 class RequestId:
@@ -42,3 +47,43 @@ class RequestId:
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self._app(scope, receive, tagged)
+
+
+class Timing:
+    """How long each request took, by method, route and status; a stream's is its whole life.
+
+    A route is the path as it is defined, without prefix and ids; what is no route is `none`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        now: Callable[[], float],
+        observe: Callable[[str, dict[str, str], float], None],
+    ) -> None:
+        self._app = app
+        self._now = now
+        self._observe = observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._now()
+        status = _FAILED
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            labels = {"method": method, "route": scope.get("route_template", "none"), "status": str(status)}
+            self._observe("http", labels, self._now() - began)
+            if status >= _FAILED and not labels["route"].startswith("/health"):
+                log.warning("a request was not served", extra=labels)

@@ -107,7 +107,8 @@ def problem_of(refusal: Refusal) -> Problem:
 
 def render(problem: Problem, connection: HTTPConnection) -> Response:
     """The problem's response."""
-    retry_seconds = math.ceil(problem.retry_after_ms / 1000) if problem.retry_after_ms is not None else None
+    retry_ms = problem.retry_after_ms
+    retry_seconds = None if retry_ms is None else max(1, math.ceil(retry_ms / 1000))
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": TITLES.get(problem.status, "Error"),
@@ -121,7 +122,7 @@ def render(problem: Problem, connection: HTTPConnection) -> Response:
     headers = {"Cache-Control": "no-store", **problem.headers}
     if retry_seconds is not None:
         body["retryAfter"] = retry_seconds
-        headers["Retry-After"] = str(max(1, retry_seconds))
+        headers["Retry-After"] = str(retry_seconds)
     if problem.errors:
         body["errors"] = problem.errors
     return Response(

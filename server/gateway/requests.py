@@ -1,97 +1,64 @@
-"""What a request brings: who is asking, its body, its parameters. Bad ones become problems."""
+"""What a request brings: its body, its query, the ids in its path. Bad ones become problems."""
 
 from __future__ import annotations
 
-import hmac
+import functools
+import re
+import types
+import typing
 import uuid
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, Request
 
 from protocol.codec import FrameError, decode_object
-from server.conversations.principal import BadToken, ExpiredToken, Principal
+from protocol.frames import Uuid
+from server.conversations.principal import Principal
 from server.gateway.auth import canonical_uuid
-from server.gateway.front import Front
-from server.gateway.problems import Problem, invalid, unauthenticated
+from server.gateway.problems import Problem, invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 _KEY_CHARS = 255
 _KEY_NAMESPACE = uuid.UUID("6f1a63a5-3f0e-4d5c-9c35-0c2c1b0f8f5e")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}\Z", re.ASCII)
+_BOUND = re.compile(r"Expected `(int|str|array|object)` (?:of length )?(>=|<=) (\d+)")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LEAST_NUMBER, _BEYOND_NUMBERS = -(2**63), 2**64
+_TYPES = {"str": "a string", "int": "a whole number", "bool": "true or false", "object": "an object"}
 
 
-def authenticate(front: Front, request: Request) -> Principal:
-    """The principal of a request: a bearer token, or a gateway's `X-User-ID` with the service key.
-
-    Raises:
-        Problem: 401, or 403 for a wrong service key.
-    """
-    bearer = _bearer(front, request)
-    claimed = request.headers.get("x-user-id")
-    if claimed is None or not is_internal(front, request):
-        if bearer is None:
-            raise unauthenticated()
-        return bearer
-    user = canonical_uuid(claimed.lower())
-    if user is None or (bearer is not None and bearer.user != user):
-        raise unauthenticated()
-    return bearer or Principal(user)
+# --- the body ---------------------------------------------------------------------------------
 
 
-def is_internal(front: Front, request: Request) -> bool:
-    """Whether the request is another service's.
-
-    Raises:
-        Problem: 403 when it claims to be and has not the key.
-    """
-    if request.headers.get("x-internal-service", "").lower() != "true":
-        return False
-    key = request.headers.get("x-service-key", "")
-    if not front.internal_key or not hmac.compare_digest(key.encode(), front.internal_key.encode()):
-        raise Problem(403, "FORBIDDEN", "The service key is missing or wrong.")
-    return True
-
-
-def _bearer(front: Front, request: Request) -> Principal | None:
-    header = request.headers.get("authorization")
-    if header is None:
-        return None
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        raise unauthenticated()
-    try:
-        return front.desk.verify(token.strip())
-    except ExpiredToken as error:
-        raise unauthenticated(expired=True) from error
-    except BadToken as error:
-        raise unauthenticated() from error
-
-
-async def read_body(front: Front, request: Request, struct: type[T], *, optional: bool = False) -> T:
-    """The request's JSON body as `struct`; unknown fields are ignored.
+async def read_body(request: Request, struct: type[T], *, max_bytes: int, optional: bool = False) -> T:
+    """The request's JSON body as `struct`; unknown fields are ignored, UUIDs become lower case.
 
     Raises:
         Problem: 400, 413 or 415.
     """
-    raw = await _raw_body(front, request)
-    if not raw.strip() and optional:
+    raw = await _raw_body(request, max_bytes)
+    if optional and not raw.strip():
         raw = b"{}"
-    elif not _is_json(request.headers.get("content-type", "application/json")):
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json.")
+    elif not _is_json(request):
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json, not compressed.")
     try:
         given = decode_object(raw)
     except FrameError as fault:
         raise Problem(400, "VALIDATION_ERROR", f"The body is not acceptable: {fault.message}.") from fault
-    try:
-        return msgspec.convert(given, struct)
-    except msgspec.ValidationError as error:
-        raise _validation(str(error)) from error
+    if _LONG_NUMBER.search(raw) and not _all_fit(given):
+        raise Problem(400, "VALIDATION_ERROR", "The body is not acceptable: a number out of range.")
+    return _convert(given, struct)
 
 
-async def _raw_body(front: Front, request: Request) -> bytes:
-    limit = front.limits.max_body_bytes
-    too_large = Problem(413, "PAYLOAD_TOO_LARGE", f"The body is over {limit} bytes.")
+async def _raw_body(request: Request, limit: int) -> bytes:
+    # the rest is not read: the connection ends with the answer
+    too_large = Problem(
+        413, "PAYLOAD_TOO_LARGE", f"The body is over {limit} bytes.", headers={"Connection": "close"}
+    )
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise too_large
@@ -108,72 +75,121 @@ async def _raw_body(front: Front, request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() in {"application/json", "text/json"}
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    return kind in {"application/json", "text/json"} and coding == "identity"
+
+
+def _all_fit(value: Any) -> bool:
+    """Whether every whole number can be kept."""
+    if isinstance(value, dict):
+        return all(map(_all_fit, value.values()))
+    if isinstance(value, list):
+        return all(map(_all_fit, value))
+    return not isinstance(value, int) or _LEAST_NUMBER <= value < _BEYOND_NUMBERS
+
+
+# --- the query and the path -------------------------------------------------------------------
+
+
+def read_query(params: QueryParams, struct: type[T]) -> T:
+    """The query as `struct`; unknown parameters are ignored, of repeated ones the last wins.
+
+    Raises:
+        Problem: 400.
+    """
+    given: dict[str, Any] = {}
+    for name, kind in _kinds(struct).items():
+        text = params.get(name)
+        if text is not None:
+            given[name] = _value(name, text, kind)
+    return _convert(given, struct)
+
+
+def _value(name: str, text: str, kind: type) -> int | bool | str:
+    if kind is bool:
+        if text.lower() not in {"true", "false"}:
+            raise invalid(name, "must be true or false")
+        return text.lower() == "true"
+    if kind is int:
+        if not _WHOLE_NUMBER.match(text):
+            raise invalid(name, "must be a whole number")
+        return int(text)
+    return text
+
+
+def read_ids(params: Mapping[str, str]) -> dict[str, str]:
+    """The ids of the path.
+
+    Raises:
+        Problem: 400 where one is no UUID.
+    """
+    ids: dict[str, str] = {}
+    for name, text in params.items():
+        found = canonical_uuid(text)
+        if found is None:
+            raise invalid(name, "must be a UUID")
+        ids[name] = found
+    return ids
+
+
+# --- structs ----------------------------------------------------------------------------------
+
+
+def _convert(given: dict[str, Any], struct: type[T]) -> T:
+    for name in _uuid_fields(struct):
+        if isinstance(given.get(name), str):
+            given[name] = given[name].lower()
+    try:
+        return msgspec.convert(given, struct)
+    except msgspec.ValidationError as error:
+        raise _validation(str(error)) from error
+
+
+@functools.cache
+def _kinds(struct: type[msgspec.Struct]) -> dict[str, type]:
+    """What each field of a query is made of: `int`, `bool` or `str`."""
+    kinds: dict[str, type] = {}
+    for field in msgspec.structs.fields(struct):
+        parts = _parts(field.type)
+        kinds[field.encode_name] = next((kind for kind in (bool, int) if kind in parts), str)
+    return kinds
+
+
+@functools.cache
+def _uuid_fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(struct) if Uuid in _parts(field.type))
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """An annotation, and what it is made of."""
+    parts = [annotation]
+    if typing.get_origin(annotation) in {types.UnionType, typing.Union, Annotated}:
+        parts += [part for each in typing.get_args(annotation) for part in _parts(each)]
+    return parts
 
 
 def _validation(reason: str) -> Problem:
-    message, _, place = reason.partition(" - at `$")
-    field = place.rstrip("`").lstrip(".") or "body"
+    """A 400 from msgspec's sentence, without what the client wrote."""
+    message, _, place = reason.partition(" - at `")
+    field = place.rstrip("`").removeprefix("$").lstrip(".") or "body"
     if "missing required field" in message:
         field = message.rpartition("`")[0].rpartition("`")[2] or field
-        message = "is required"
-    elif message.startswith("Invalid"):
-        message = "has a value that is not allowed"
-    return invalid(field, message)
+        return invalid(field, "is required")
+    if message.startswith("Invalid"):
+        return invalid(field, "has a value that is not allowed")
+    if "matching regex" in message:
+        return invalid(field, "must be a UUID")
+    if bound := _BOUND.match(message):
+        kind, sign, number = bound.groups()
+        least = "at least" if sign == ">=" else "at most"
+        return invalid(field, f"must be {least} {number}" + ("" if kind == "int" else " long"))
+    wanted = message.removeprefix("Expected ").partition(",")[0].replace(" | null", "").strip("`")
+    return invalid(field, f"must be {_TYPES.get(wanted, 'of another type')}")
 
 
-def path_uuid(request: Request, name: str, what: str) -> str:
-    """A UUID from the path.
-
-    Raises:
-        Problem: 400 where it is none.
-    """
-    found = canonical_uuid(request.path_params[name].lower())
-    if found is None:
-        raise invalid(name, f"must be the UUID of a {what}")
-    return found
-
-
-def query_int(request: Request, name: str, default: int, low: int, high: int) -> int:
-    """A whole number from the query, within bounds.
-
-    Raises:
-        Problem: 400.
-    """
-    given = request.query_params.get(name)
-    if given is None:
-        return default
-    if not (given.isascii() and given.isdigit() and len(given) <= 9 and low <= int(given) <= high):  # noqa: PLR2004
-        raise invalid(name, f"must be a whole number from {low} to {high}")
-    return int(given)
-
-
-def query_uuid(request: Request, name: str) -> str | None:
-    """A UUID from the query, where given.
-
-    Raises:
-        Problem: 400.
-    """
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    found = canonical_uuid(given.lower())
-    if found is None:
-        raise invalid(name, "must be a UUID")
-    return found
-
-
-def query_choice(request: Request, name: str, default: str, choices: tuple[str, ...]) -> str:
-    """One of a few words from the query.
-
-    Raises:
-        Problem: 400.
-    """
-    given = request.query_params.get(name, default)
-    if given not in choices:
-        raise invalid(name, f"must be one of {', '.join(choices)}")
-    return given
+# --- the idempotency key ----------------------------------------------------------------------
 
 
 def client_message_id(request: Request, principal: Principal, in_body: str | None, fresh: str) -> str:
@@ -189,21 +205,7 @@ def client_message_id(request: Request, principal: Principal, in_body: str | Non
         return in_body or fresh
     if not 0 < len(header) <= _KEY_CHARS:
         raise invalid("Idempotency-Key", f"must have 1 to {_KEY_CHARS} characters")
-    key = canonical_uuid(header.lower()) or str(uuid.uuid5(_KEY_NAMESPACE, f"{principal.user}:{header}"))
+    key = canonical_uuid(header) or str(uuid.uuid5(_KEY_NAMESPACE, f"{principal.user}:{header}"))
     if in_body is not None and in_body != key:
         raise invalid("client_message_id", "differs from the Idempotency-Key header")
     return key
-
-
-def optional_uuid(value: Any, field: str) -> str | None:
-    """A UUID from a body, where given.
-
-    Raises:
-        Problem: 400.
-    """
-    if value is None:
-        return None
-    found = canonical_uuid(value.lower()) if isinstance(value, str) else None
-    if found is None:
-        raise invalid(field, "must be a UUID")
-    return found

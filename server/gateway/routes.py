@@ -1,10 +1,10 @@
-"""Every path the service answers: one line each, under all three prefixes."""
+"""Every path the service answers, under all three prefixes, made of the endpoints' definitions."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,59 +13,54 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
-from server.conversations.principal import BadToken, Principal
+from server.conversations.principal import BadToken
 from server.gateway.answers import answer
+from server.gateway.documents import document_endpoints
+from server.gateway.door import serve
+from server.gateway.endpoint import Endpoint
 from server.gateway.front import Front
-from server.gateway.middleware import RequestId
+from server.gateway.middleware import RequestId, Timing
 from server.gateway.pages import page_routes
 from server.gateway.problems import Problem, not_found, render
-from server.gateway.requests import authenticate
-from server.gateway.rest import conversations, generations, health, messages, sessions
+from server.gateway.rest import conversations, generations, health, internal, messages, sessions, usage
 from server.gateway.websocket import WebSocketDoor
 
-log = logging.getLogger(__name__)
-
-Handler = Callable[[Front, Request, Principal], Awaitable[Response]]
-OpenHandler = Callable[[Front, Request], Awaitable[Response]]
-
 PREFIXES = ("/api/chat", "/api/chatbot", "")
-
-SIGNED_IN: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", "/conversations", conversations.create),
-    ("GET", "/conversations", conversations.index),
-    ("GET", "/conversations/{conversation}", conversations.show),
-    ("GET", "/conversations/{conversation}/messages", messages.index),
-    ("POST", "/conversations/{conversation}/messages", messages.send),
-    ("POST", "/conversations/{conversation}/messages/{message}/regenerate", messages.regenerate),
-    ("GET", "/generations/{generation}", generations.show),
-    ("POST", "/generations/{generation}/stop", generations.stop),
-    ("GET", "/generations/{generation}/events", generations.events),
-    ("POST", "/tickets", sessions.issue),
+METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID")
+EXPOSED_HEADERS = (
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-ID",
 )
 
-OPEN: tuple[tuple[str, str, OpenHandler], ...] = (
-    ("GET", "/events", sessions.events),
-    ("GET", "/health", health.health),
-    ("GET", "/health/live", health.live),
-    ("GET", "/health/ready", health.ready),
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
+    *conversations.ENDPOINTS,
+    *messages.ENDPOINTS,
+    *generations.ENDPOINTS,
+    *usage.ENDPOINTS,
+    *sessions.ENDPOINTS,
+    *internal.ENDPOINTS,
+    *health.ENDPOINTS,
 )
 
 
 def build_app(front: Front) -> Starlette:
     """The ASGI application."""
+    endpoints = ENDPOINTS
+    if front.metrics is None:
+        endpoints = tuple(each for each in ENDPOINTS if each.path != "/metrics")
+    endpoints += document_endpoints(endpoints, front.version)
+    resources = [Resource(front, path, each) for path, each in by_path(endpoints).items()]
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
-        routes += [
-            Route(prefix + path, _signed_in(front, handler), methods=[method])
-            for method, path, handler in SIGNED_IN
-        ]
-        routes += [
-            Route(prefix + path, _open(front, handler), methods=[method]) for method, path, handler in OPEN
-        ]
+        routes += [Route(prefix + resource.path, resource) for resource in resources]
         routes.append(WebSocketRoute(f"{prefix}/ws", WebSocketDoor(front)))
-    if front.metrics is not None:
-        routes.append(Route("/metrics", _metrics(front)))
     if front.demo_token is not None:
         routes.append(Route("/demo/token", _demo_token(front), methods=["POST"]))
         routes += page_routes()
@@ -73,61 +68,57 @@ def build_app(front: Front) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(RequestId, new_id=front.desk.new_id),
+            Middleware(Timing, now=front.desk.now, observe=front.desk.observe),
             Middleware(
                 CORSMiddleware,
                 allow_origins=sorted(front.origins),
-                allow_methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
-                allow_headers=[
-                    "Authorization",
-                    "Content-Type",
-                    "Idempotency-Key",
-                    "Last-Event-ID",
-                    "X-Request-ID",
-                ],
-                expose_headers=[
-                    "RateLimit-Limit",
-                    "RateLimit-Remaining",
-                    "RateLimit-Reset",
-                    "RateLimit-Policy",
-                    "Retry-After",
-                    "X-Request-ID",
-                ],
+                allow_methods=METHODS,
+                allow_headers=REQUEST_HEADERS,
+                expose_headers=EXPOSED_HEADERS,
                 max_age=600,
             ),
         ],
-        exception_handlers={Problem: _problem, HTTPException: _http_exception},
+        exception_handlers={HTTPException: _http_exception},
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _signed_in(front: Front, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return await _guarded(request, handler(front, request, authenticate(front, request)))
-
-    return endpoint
-
-
-def _open(front: Front, handler: OpenHandler) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return await _guarded(request, handler(front, request))
-
-    return endpoint
+def by_path(endpoints: Iterable[Endpoint[Any, Any]]) -> dict[str, dict[str, Endpoint[Any, Any]]]:
+    """Endpoints by path and method; a path with a word comes before one with an id in its place."""
+    paths: dict[str, dict[str, Endpoint[Any, Any]]] = {}
+    for each in endpoints:
+        methods = paths.setdefault(each.path, {})
+        if each.method in methods:
+            raise ValueError(f"{each.method} {each.path} is defined twice")
+        methods[each.method] = each
+    return dict(sorted(paths.items(), key=lambda item: [part[:1] == "{" for part in item[0].split("/")]))
 
 
-async def _guarded(request: Request, handling: Awaitable[Response]) -> Response:
-    try:
-        return await handling
-    except (Problem, HTTPException):
-        raise
-    except Exception:
-        log.exception("request failed")
-        return render(Problem(500, "INTERNAL", "Something went wrong here."), request)
+class Resource:
+    """The methods of one path, as an ASGI application."""
 
+    def __init__(self, front: Front, path: str, methods: Mapping[str, Endpoint[Any, Any]]) -> None:
+        self.path = path
+        self._front = front
+        self._methods = dict(methods)
+        get = methods.get("GET")
+        if get is not None and not get.streams:
+            self._methods["HEAD"] = get
+        self.allowed = ", ".join(sorted({*self._methods, "OPTIONS"}))
 
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return render(error, request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["route_template"] = self.path
+        request = Request(scope, receive, send)
+        endpoint = self._methods.get(request.method)
+        if endpoint is not None:
+            response = await serve(self._front, endpoint, request)
+        elif request.method == "OPTIONS":
+            response = Response(status_code=204, headers={"Allow": self.allowed})
+        else:
+            response = render(_not_allowed({"Allow": self.allowed}), request)
+        await response(scope, receive, send)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -135,19 +126,12 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:  # noqa: PLR2004
         return render(not_found("resource"), request)
     if error.status_code == 405:  # noqa: PLR2004
-        headers = dict(error.headers or {})
-        return render(
-            Problem(405, "METHOD_NOT_ALLOWED", "That method is not allowed here.", headers=headers), request
-        )
+        return render(_not_allowed(dict(error.headers or {})), request)
     return render(Problem(error.status_code, "VALIDATION_ERROR", "The request is not acceptable."), request)
 
 
-def _metrics(front: Front) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        assert front.metrics is not None
-        return Response(front.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    return endpoint
+def _not_allowed(headers: dict[str, str]) -> Problem:
+    return Problem(405, "METHOD_NOT_ALLOWED", "That method is not allowed here.", headers=headers)
 
 
 def _demo_token(front: Front) -> Callable[[Request], Awaitable[Response]]:

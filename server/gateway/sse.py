@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from protocol.codec import encode
 from protocol.frames import GenerationFinished, TextCursor, Welcome
-from server.channels.broker import BrokerUnavailable, Snapshot
+from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.principal import Principal
 from server.conversations.refusal import refusal_for, unavailable
@@ -26,10 +27,15 @@ from server.session.resume import continue_from
 _MAX_TEXTS = 64
 
 
-async def channel_events(front: Front, request: Request, principal: Principal) -> Response:
-    """`GET /events`: a session without commands."""
-    texts = _texts(request.query_params.get("texts"))
-    presented = request.headers.get("last-event-id") or request.query_params.get("position")
+async def channel_events(
+    front: Front, principal: Principal, presented: str | None, held: str | None
+) -> Response:
+    """`GET /events`: a session without commands. `presented` is a position, `held` the texts.
+
+    Raises:
+        Problem
+    """
+    texts = _texts(held)
     desk = front.desk
     session = desk.new_id()
     try:
@@ -47,44 +53,34 @@ async def channel_events(front: Front, request: Request, principal: Principal) -
             raise
     except BrokerUnavailable as error:
         raise problem_of(unavailable()) from error
-    work = _channel_work(front, principal, session, stream, pump, channel, snapshot, presented, texts)
-    return stream.response(work, retry=True)
 
+    # before the next await: the channel keeps what its readers have not read
+    where = continue_from(presented, snapshot)
+    pump.cursors.epoch, pump.cursors.offset = where.held
+    pump.cursors.present(texts if where.resume in {"live", "replay"} else None)
+    desk.observe("resume", {"result": where.resume}, 1.0)
+    welcome = Welcome(
+        protocol=1,
+        session=session,
+        user=principal.user,
+        resume=where.resume,
+        position=str(snapshot.head),
+        heartbeat_ms=int(desk.limits.heartbeat_seconds * 1000),
+        token_expires_at=token_time(principal.expires_at),
+        limits=desk.announced,
+    )
 
-async def _channel_work(
-    front: Front,
-    principal: Principal,
-    session: str,
-    stream: EventStream,
-    pump: Pump,
-    channel: Channel,
-    snapshot: Snapshot,
-    presented: str | None,
-    texts: dict[str, TextCursor] | None,
-) -> None:
-    desk = front.desk
-    try:
-        where = continue_from(presented, snapshot)
-        pump.cursors.epoch, pump.cursors.offset = where.held
-        pump.cursors.present(texts if where.resume in {"live", "replay"} else None)
-        desk.observe("resume", {"result": where.resume}, 1.0)
-        welcome = Welcome(
-            protocol=1,
-            session=session,
-            user=principal.user,
-            resume=where.resume,
-            position=str(snapshot.head),
-            heartbeat_ms=int(desk.limits.heartbeat_seconds * 1000),
-            token_expires_at=token_time(principal.expires_at),
-            limits=desk.announced,
-        )
+    async def work() -> None:
         # its id is what was held before any replay: a client cut here loses nothing
         await stream.outlet.tell(welcome, str(where.held))
         await pump.catch_up(channel, channel.position)
         await pump.run(channel)
-    finally:
+
+    async def release() -> None:
         desk.hub.detach(principal.user, pump)
         await desk.presence.leave(principal.user, session)
+
+    return stream.response(work, release, retry=True)
 
 
 class TurnStream:
@@ -116,28 +112,30 @@ class TurnStream:
     def response(self, accepted: Accepted) -> Response:
         """The turn's stream, to its end."""
         self._pump.cursors.only = TurnFilter(accepted.generation.id, accepted.generation.reply_to)
-        return self._stream.response(self._work(accepted))
+        return self._stream.response(partial(self._work, accepted), self._release)
+
+    async def _release(self) -> None:
+        self.detach()
 
     async def _work(self, accepted: Accepted) -> None:
         assert self._channel is not None
-        try:
-            if accepted.duplicate:
-                ended = await finished_event(self._front, self._principal, accepted.generation.id)
-                if ended is not None:
-                    await self._stream.outlet.send(ended)
-                    return
-                await self._pump.show_states(self._channel)
-            await self._pump.run(self._channel)
-        finally:
-            self.detach()
+        if accepted.duplicate:
+            ended = await finished_event(self._front, self._principal, accepted.generation.id)
+            if ended is not None:
+                await self._stream.outlet.send(ended)
+                return
+            await self._pump.show_states(self._channel)
+        await self._pump.run(self._channel)
 
 
 async def generation_events(
-    front: Front, request: Request, principal: Principal, generation: str
+    front: Front, principal: Principal, generation: str, *, at: int, attempt: int
 ) -> Response:
-    """`GET /generations/{id}/events`: re-attach to one generation."""
-    at = _number(request.query_params.get("at"), "at")
-    attempt = _number(request.query_params.get("attempt"), "attempt")
+    """`GET /generations/{id}/events`: re-attach to one generation, with text from `at`.
+
+    Raises:
+        Problem
+    """
     stream = EventStream(front, principal)
     pump = _pump(front, stream, principal)
     try:
@@ -156,25 +154,18 @@ async def generation_events(
     except BaseException:
         front.desk.hub.detach(principal.user, pump)
         raise
-    return stream.response(_generation_work(front, principal, stream, pump, channel, ended))
 
-
-async def _generation_work(
-    front: Front,
-    principal: Principal,
-    stream: EventStream,
-    pump: Pump,
-    channel: Channel,
-    ended: Outgoing | None,
-) -> None:
-    try:
+    async def work() -> None:
         if ended is not None:
             await stream.outlet.send(ended)
             return
         await pump.show_states(channel)
         await pump.run(channel)
-    finally:
+
+    async def release() -> None:
         front.desk.hub.detach(principal.user, pump)
+
+    return stream.response(work, release)
 
 
 async def finished_event(front: Front, principal: Principal, generation: str) -> Outgoing | None:
@@ -227,9 +218,7 @@ def _texts(given: str | None) -> dict[str, TextCursor] | None:
     return cursors
 
 
-def _number(given: str | None, field: str) -> int:
-    if given is None or given == "":
-        return 0
+def _number(given: str, field: str) -> int:
     if not (given.isascii() and given.isdigit() and len(given) <= 15):  # noqa: PLR2004 - fits 2**53
         raise invalid(field, "must be a whole number, 0 or greater")
     return int(given)

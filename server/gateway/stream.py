@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from protocol.codes import ErrorCode
 from protocol.frames import AuthExpiring, Drain, Frame, Heartbeat
@@ -71,11 +72,23 @@ class StreamTransport:
             yield frame
 
 
-class EventStream:
-    """One event stream's life: the registry ticks it, the response drives it.
+class _StreamResponse(EventSourceResponse):
+    """A response that gives back what it held, also where it never began."""
 
-    `work` runs beside the response and ends it by returning.
-    """
+    def __init__(self, *args: Any, release: Callable[[], Awaitable[None]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the frames or the client end."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._release()
+
+
+class EventStream:
+    """One event stream's life: the registry ticks it, the response drives it."""
 
     def __init__(self, front: Front, principal: Principal) -> None:
         self._front = front
@@ -83,6 +96,7 @@ class EventStream:
         self.transport = StreamTransport()
         self.outlet = Outlet(self.transport, front.desk.now)
         self._announced = False
+        self._gaps = front.desk.hub.gaps
         self._tasks: set[asyncio.Task[None]] = set()
         self._ending = False
 
@@ -99,6 +113,11 @@ class EventStream:
             self.start(self.outlet.tell(AuthExpiring(expires_in_ms=max(0, int(left * 1000)))))
         elif now - self.outlet.last_sent >= limits.heartbeat_seconds and self.outlet.stuck_since is None:
             self.start(self.outlet.tell(Heartbeat()))
+        gaps = self._front.desk.hub.gaps
+        if self._gaps != gaps and self._front.desk.sessions.may_ask():
+            # a revocation may have been told while nobody listened
+            self._gaps = gaps
+            self.start(self._look_whether_revoked())
 
     def drain(self, reconnect_in_ms: int, reason: str) -> None:
         """Send the client elsewhere; the farewell is the last frame."""
@@ -107,6 +126,15 @@ class EventStream:
     def revoked(self) -> None:
         """The user's tokens are void."""
         self.end_with(error_frame(ErrorCode.FORBIDDEN, "The token was revoked."))
+
+    async def _look_whether_revoked(self) -> None:
+        try:
+            revoked = await self._front.desk.is_revoked(self._principal)
+        except BrokerUnavailable:
+            self._gaps = -1  # asked again at the next look
+            return
+        if revoked:
+            self.revoked()
 
     def end_with(self, frame: Frame) -> None:
         """Send a last frame and end."""
@@ -137,18 +165,25 @@ class EventStream:
             )
             self.end_with(error_frame(code, "The stream cannot go on; connect again."))
 
-    def response(self, work: Coroutine[Any, Any, None], *, retry: bool = False) -> EventSourceResponse:
-        """The response that `work` fills. It begins at once."""
+    def response(
+        self,
+        work: Callable[[], Awaitable[None]],
+        release: Callable[[], Awaitable[None]],
+        *,
+        retry: bool = False,
+    ) -> EventSourceResponse:
+        """The response that `work` fills, and ends by returning; `release` is called when all is over."""
         limits = self._front.limits
-        return EventSourceResponse(
+        return _StreamResponse(
             self._body(work, retry=retry),
+            release=release,
             headers=_HEADERS,
             ping=max(1, int(limits.sse_ping_seconds)),
             sep="\n",
             send_timeout=limits.slow_reader_seconds,
         )
 
-    async def _body(self, work: Coroutine[Any, Any, None], *, retry: bool) -> AsyncGenerator[bytes, None]:
+    async def _body(self, work: Callable[[], Awaitable[None]], *, retry: bool) -> AsyncGenerator[bytes, None]:
         self._front.desk.sessions.add(self)
         self.start(self._fill(work))
         try:
@@ -165,6 +200,10 @@ class EventStream:
             for task in tuple(self._tasks):
                 task.cancel()
 
-    async def _fill(self, work: Coroutine[Any, Any, None]) -> None:
-        await work
+    async def _fill(self, work: Callable[[], Awaitable[None]]) -> None:
+        # asked when revocations are already listened to, so that none falls between
+        if await self._front.desk.is_revoked(self._principal):
+            self.revoked()
+            return
+        await work()
         await self.transport.close(0)

@@ -8,17 +8,22 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from protocol.codes import CloseCode
-from server.conversations.principal import BadToken, Principal
+from protocol.codes import CloseCode, ErrorCode
+from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.refusal import Refusal
 from server.gateway.front import Front
 from server.gateway.origins import is_allowed
 from server.gateway.wire import EXTENSION, Wire, WireClosed
 from server.session.cursors import Outgoing
-from server.session.outlet import TransportClosed
+from server.session.machine import error_frame
+from server.session.outlet import Outlet, TransportClosed
 from server.session.session import Session
 
 SUBPROTOCOL = "atma.chat.v1"
 _CLOSE_SECONDS = 1.0
+_DRAINING = "This node is going away; connect again."
+_EXPIRED = Principal("", expires_at=0.0)
+"""A token whose time is over: a `hello` without another one is told so."""
 
 
 class WebSocketTransport:
@@ -93,13 +98,37 @@ class WebSocketDoor:
         if selected not in {None, SUBPROTOCOL}:
             await transport.close(CloseCode.VERSION)
             return
-        session = Session(transport, self._front.desk, principal=self._bearer(headers.get(b"authorization")))
-        await session.run()
+        if self._front.drained.is_set():
+            await self._refuse(transport, Refusal(ErrorCode.DRAINING, _DRAINING), CloseCode.NODE_RESTARTS)
+            return
+        try:
+            principal = await self._bearer(headers.get(b"authorization"))
+        except Refusal as refusal:
+            await self._refuse(transport, refusal, CloseCode.INTERNAL)
+            return
+        await Session(transport, self._front.desk, principal=principal).run()
 
-    def _bearer(self, header: str | None) -> Principal | None:
+    async def _refuse(self, transport: WebSocketTransport, refusal: Refusal, code: CloseCode) -> None:
+        with suppress(TransportClosed):
+            await Outlet(transport, self._front.desk.now).tell(
+                error_frame(refusal.code, refusal.message, retry_after_ms=refusal.retry_after_ms)
+            )
+        await transport.close(code)
+
+    async def _bearer(self, header: str | None) -> Principal | None:
+        """Whom the upgrade request's token speaks for; `hello` needs none then.
+
+        Raises:
+            Refusal: unavailable.
+        """
         scheme, _, token = (header or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        with suppress(BadToken):
-            return self._front.desk.verify(token.strip())
-        return None
+        try:
+            principal = self._front.desk.verify(token.strip())
+            await self._front.desk.confirm(token.strip(), principal)
+        except ExpiredToken:
+            return _EXPIRED
+        except BadToken:
+            return None
+        return principal

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from protocol.codes import ErrorCode
 from protocol.frames import (
     Ack,
@@ -45,19 +47,20 @@ async def execute(session: Session, command: Command) -> None:
     Raises:
         TransportClosed: there is nobody to answer.
     """
-    try:
-        await COMMANDS[type(command)](session, command)
-    except TransportClosed:
-        raise
-    except Refusal as error:
-        refusal = error
-    except (BrokerUnavailable, StoreUnavailable):
-        refusal = unavailable()
-    except Exception:
-        log.exception("a command failed", extra={"session": session.id})
-        refusal = Refusal(ErrorCode.INTERNAL, INTERNAL)
-    else:
-        return
+    with structlog.contextvars.bound_contextvars(request_id=session.desk.new_id()):
+        try:
+            await COMMANDS[type(command)](session, command)
+        except TransportClosed:
+            raise
+        except Refusal as error:
+            refusal = error
+        except (BrokerUnavailable, StoreUnavailable):
+            refusal = unavailable()
+        except Exception:
+            log.exception("a command failed", extra={"session": session.id})
+            refusal = Refusal(ErrorCode.INTERNAL, INTERNAL)
+        else:
+            return
     await session.outlet.tell(
         error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
     )
@@ -71,6 +74,7 @@ def waits(command: Command) -> bool:
 async def _auth(session: Session, command: Auth) -> None:
     try:
         principal = session.desk.verify(command.token)
+        await session.desk.confirm(command.token, principal)
     except ExpiredToken as error:
         raise Refusal(ErrorCode.TOKEN_EXPIRED, "The token has expired.") from error
     except BadToken as error:
@@ -93,7 +97,7 @@ async def _send(session: Session, command: MessageSend) -> None:
         model=command.model,
         fallback=command.fallback,
     )
-    accepted = await session.desk.turns.send(_asking(session), request, request_id=_request_id(session))
+    accepted = await session.desk.turns.send(_asking(session), request, request_id=_request_id())
     await session.outlet.tell(
         Ack(
             re=command.id,
@@ -107,7 +111,7 @@ async def _send(session: Session, command: MessageSend) -> None:
 
 async def _regenerate(session: Session, command: MessageRegenerate) -> None:
     request = RegenerateRequest(message=command.message, client_message_id=command.client_message_id)
-    accepted = await session.desk.turns.regenerate(_asking(session), request, request_id=_request_id(session))
+    accepted = await session.desk.turns.regenerate(_asking(session), request, request_id=_request_id())
     await session.outlet.tell(
         Ack(re=command.id, generation=accepted.generation.id, duplicate=accepted.duplicate)
     )
@@ -134,8 +138,8 @@ def _asking(session: Session) -> Principal:
     return session.principal
 
 
-def _request_id(session: Session) -> str:
-    return session.desk.new_id()
+def _request_id() -> str:
+    return str(structlog.contextvars.get_contextvars()["request_id"])
 
 
 COMMANDS: dict[type[Command], Callable[[Session, Any], Awaitable[None]]] = {

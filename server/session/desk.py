@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -101,9 +101,17 @@ class Sessions:
                 await self._empty.wait()
 
 
+async def sound_is_enough(_token: str, _principal: Principal) -> None:
+    """`confirm` where nobody else is asked of a token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The rooms below, as a session needs them. `verify` raises `BadToken` or `ExpiredToken`."""
+    """The rooms below, as a session needs them.
+
+    `verify` raises `BadToken` or `ExpiredToken`; so does `confirm`, which may ask elsewhere, and `Refusal`
+    while that cannot be done.
+    """
 
     hub: Hub
     broker: Broker
@@ -118,6 +126,7 @@ class Desk:
     wall: Callable[[], float]
     new_id: Callable[[], str]
     observe: Callable[[str, dict[str, str], float], None] = field(default=lambda _name, _labels, _value: None)
+    confirm: Callable[[str, Principal], Awaitable[None]] = sound_is_enough
 
     async def is_revoked(self, principal: Principal) -> bool:
         """Whether the principal's token was revoked; one that does not say when it was issued may have been.

@@ -19,7 +19,7 @@ from protocol.frames import Command, Drain, Hello, Welcome
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.principal import BadToken, ExpiredToken, Principal
-from server.conversations.refusal import UNAVAILABLE
+from server.conversations.refusal import UNAVAILABLE, Refusal
 from server.session import commands
 from server.session.desk import Desk
 from server.session.machine import (
@@ -96,9 +96,7 @@ class Session:
         self.desk.sessions.add(self)
         try:
             while True:
-                raw = await self._transport.receive()
-                for action in self.machine.receive(raw, self.desk.now(), self.desk.wall()):
-                    await self._act(action)
+                await self._obey(await self._transport.receive())
         except TransportClosed:
             pass
         except Exception:
@@ -161,6 +159,11 @@ class Session:
 
     # --- acting -------------------------------------------------------------------------------
 
+    async def _obey(self, raw: str | bytes) -> None:
+        # in a call of its own: one who waits for the next frame does not hold on to the last
+        for action in self.machine.receive(raw, self.desk.now(), self.desk.wall()):
+            await self._act(action)
+
     async def _act(self, action: Action) -> None:
         match action:
             case Execute(command=Hello() as hello):
@@ -182,12 +185,12 @@ class Session:
 
     async def _hello(self, hello: Hello) -> None:
         try:
-            await self._open(hello, self._authenticated(hello))
+            await self._open(hello, await self._authenticated(hello))
         except TransportClosed:
             raise
         except _Declined as declined:
             refusal = declined
-        except BrokerUnavailable:
+        except (BrokerUnavailable, Refusal):
             refusal = _Declined(ErrorCode.UNAVAILABLE, UNAVAILABLE, CloseCode.INTERNAL, retry_after_ms=2000)
         except Exception:
             log.exception("a hello failed", extra={"session": self.id})
@@ -199,12 +202,13 @@ class Session:
         )
         await self.close(refusal.close)
 
-    def _authenticated(self, hello: Hello) -> Principal:
+    async def _authenticated(self, hello: Hello) -> Principal:
         principal = self.principal
         expired = principal is not None and principal.expires_at <= self.desk.wall()
         if hello.token is not None:
             try:
                 principal, expired = self.desk.verify(hello.token), False
+                await self.desk.confirm(hello.token, principal)
             except BadToken as error:
                 principal, expired = None, isinstance(error, ExpiredToken)
         if expired:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from server.channels.broker import BrokerUnavailable
-from server.conversations.principal import Principal
 from server.conversations.refusal import Refusal, unavailable
-from server.gateway import sse
+from server.gateway import schemas, sse
 from server.gateway.answers import answer
+from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
 from server.gateway.problems import problem_of
-from server.gateway.requests import path_uuid
+
+_TAG = "generations"
 
 
-async def show(front: Front, request: Request, principal: Principal) -> Response:
+class Cursor(msgspec.Struct, frozen=True):
+    """How much of the text the client holds, in code points, and which attempt last changed it."""
+
+    at: Annotated[int, msgspec.Meta(ge=0)] = 0
+    attempt: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+async def show(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`GET /generations/{id}`."""
-    generation = path_uuid(request, "generation", "generation")
+    generation, principal = asked.ids["generation"], asked.principal
     finished = await sse.finished_generation(front, principal, generation)
     if finished is not None:
         return answer({key: value for key, value in msgspec.to_builtins(finished).items() if key != "type"})
@@ -46,17 +55,55 @@ async def show(front: Front, request: Request, principal: Principal) -> Response
     )
 
 
-async def stop(front: Front, request: Request, principal: Principal) -> Response:
+async def stop(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`POST /generations/{id}/stop`."""
-    generation = path_uuid(request, "generation", "generation")
+    generation = asked.ids["generation"]
     try:
-        await front.desk.turns.stop(principal, generation)
+        await front.desk.turns.stop(asked.principal, generation)
     except Refusal as refusal:
         raise problem_of(refusal) from refusal
     return answer({"generation": generation}, status=202)
 
 
-async def events(front: Front, request: Request, principal: Principal) -> Response:
+async def events(front: Front, asked: Asked[Nothing, Cursor]) -> Response:
     """`GET /generations/{id}/events`."""
-    generation = path_uuid(request, "generation", "generation")
-    return await sse.generation_events(front, request, principal, generation)
+    cursor = asked.query
+    return await sse.generation_events(
+        front, asked.principal, asked.ids["generation"], at=cursor.at, attempt=cursor.attempt
+    )
+
+
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
+    Endpoint(
+        method="GET",
+        path="/generations/{generation}",
+        handler=show,
+        summary="Where a generation is, or how it ended",
+        tag=_TAG,
+        answers={
+            200: (
+                Answer("It has ended.", schemas.GenerationEnded),
+                Answer("It is being written.", schemas.GenerationRunning),
+                Answer("It has not begun.", schemas.GenerationAccepted),
+            )
+        },
+    ),
+    Endpoint(
+        method="POST",
+        path="/generations/{generation}/stop",
+        handler=stop,
+        summary="Stop a generation; what was shown is kept",
+        tag=_TAG,
+        answers={202: Answer("The intent is stored.", schemas.StopStored)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/generations/{generation}/events",
+        handler=events,
+        summary="Follow a generation to its end",
+        tag=_TAG,
+        query=Cursor,
+        answers={200: Answer("Its state, its text, its end.", str, "text/event-stream")},
+        streams=True,
+    ),
+)

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from server.channels.broker import BrokerUnavailable
-from server.conversations.principal import Principal
 from server.conversations.refusal import unavailable
-from server.gateway import sse
+from server.gateway import schemas, sse
 from server.gateway.answers import answer
+from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
-from server.gateway.problems import Problem, problem_of, unauthenticated
-from server.gateway.requests import authenticate
+from server.gateway.identity import HeldTicket
+from server.gateway.problems import Problem, problem_of
 
-_MAX_TICKET_CHARS = 128
-
-
-class _Held(msgspec.Struct, frozen=True):
-    user: str
-    tier: str
-    expires_at: float
-    issued_at: float | None
+_TAG = "events"
+_COME_BACK_MS = 2000
 
 
-async def issue(front: Front, request: Request, principal: Principal) -> Response:  # noqa: ARG001
+class Place(msgspec.Struct, frozen=True):
+    """Where the client was; `Last-Event-ID` goes before `position`.
+
+    `texts` is a list of `<generation>:<attempt>:<at>` with commas between. `ticket` stands for a token.
+    """
+
+    position: str | None = None
+    texts: str | None = None
+    ticket: str | None = None
+
+
+async def issue(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`POST /tickets`."""
-    held = _Held(principal.user, principal.tier, principal.expires_at, principal.issued_at)
+    user = asked.principal
+    held = HeldTicket(user.user, user.tier, user.expires_at, user.issued_at)
     try:
         ticket = await front.tickets.issue(msgspec.json.encode(held), front.limits.ticket_seconds)
     except BrokerUnavailable as error:
@@ -35,27 +42,36 @@ async def issue(front: Front, request: Request, principal: Principal) -> Respons
     return answer({"ticket": ticket, "expires_in": int(front.limits.ticket_seconds)}, status=201)
 
 
-async def events(front: Front, request: Request) -> Response:
+async def events(front: Front, asked: Asked[Nothing, Place]) -> Response:
     """`GET /events`, with a bearer token or a ticket."""
     reason = front.ready()
     if reason is not None:
-        raise Problem(503, "UNAVAILABLE", reason, retry_after_ms=2000)
-    ticket = request.query_params.get("ticket")
-    if ticket is not None and "authorization" not in request.headers:
-        principal = await _redeem(front, ticket)
-    else:
-        principal = authenticate(front, request)
-    return await sse.channel_events(front, request, principal)
+        code = "DRAINING" if front.drained.is_set() else "UNAVAILABLE"
+        detail = f"This node takes no sessions now: {reason}."
+        raise Problem(503, code, detail, retry_after_ms=_COME_BACK_MS)
+    presented = asked.request.headers.get("last-event-id") or asked.query.position
+    return await sse.channel_events(front, asked.principal, presented, asked.query.texts)
 
 
-async def _redeem(front: Front, ticket: str) -> Principal:
-    if not 0 < len(ticket) <= _MAX_TICKET_CHARS:
-        raise unauthenticated()
-    try:
-        payload = await front.tickets.redeem(ticket)
-    except BrokerUnavailable as error:
-        raise problem_of(unavailable()) from error
-    if payload is None:
-        raise unauthenticated()
-    held = msgspec.json.decode(payload, type=_Held)
-    return Principal(held.user, held.tier, held.expires_at, held.issued_at)
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
+    Endpoint(
+        method="POST",
+        path="/tickets",
+        handler=issue,
+        summary="A ticket that opens one event stream within 30 seconds",
+        tag=_TAG,
+        answers={201: Answer("It.", schemas.Ticket)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/events",
+        handler=events,
+        summary="Everything of the user, as it happens",
+        tag=_TAG,
+        ticket=True,
+        query=Place,
+        answers={200: Answer("Frames (see the description of the wire).", str, "text/event-stream")},
+        headers={"Last-Event-ID": "The position of the last event seen."},
+        streams=True,
+    ),
+)
