@@ -64,7 +64,7 @@ log = logging.getLogger(__name__)
 VERSION = "1.0.0"
 
 _BEAT_SECONDS = 3.0
-_DEMO_TOKEN_SECONDS = 24 * 3600
+_DEMO_TOKEN_SECONDS = 30 * 24 * 3600
 _OPEN_SECONDS = 30.0
 
 
@@ -144,6 +144,7 @@ class Node:
                 self._group.__aexit__(None, None, None) if mine else self._group.__aexit__(kind, error, trace)
             )
         finally:
+            await self.generations.abandon()
             await self.openrouter.aclose()
             for neighbour in self._neighbours:
                 await neighbour.aclose()

@@ -200,6 +200,14 @@ class Generations:
 
     # --- leaving ----------------------------------------------------------------------------
 
+    async def abandon(self) -> None:
+        """Let go of everything at once, as a crash would; what ran is swept by other nodes."""
+        self._sweeping = False
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def drain(self, seconds: float) -> None:
         """Let generations finish for `seconds`, then hand the rest over; nothing new is taken."""
         self._sweeping = False
