@@ -7,7 +7,6 @@ fit (a hole, another epoch) changes nothing and makes the channel stale; the hub
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,7 +96,7 @@ class Channel:
         self.user = user
         self.epoch = ""
         self.offset = 0
-        self.entries: deque[LogEntry] = deque()
+        self.entries: list[LogEntry] = []
         self.texts: dict[str, LiveText] = {}
         self.readers: set[Reader] = set()
         self.stale = True
@@ -157,7 +156,7 @@ class Channel:
         self.entries.append(entry)
         self._bytes += len(entry.body)
         while len(self.entries) > _KEPT_ENTRIES or (self._bytes > _KEPT_BYTES and len(self.entries) > 1):
-            self._bytes -= len(self.entries.popleft().body)
+            self._bytes -= len(self.entries.pop(0).body)
         if kind == "generation.started":
             self._begin(read_started(entry.body))
         elif kind == "generation.switched":
@@ -268,7 +267,7 @@ class Channel:
         """Drop what every reader has behind it: memory is for those who lag."""
         low = min((reader.offset for reader in self.readers), default=self.offset)
         while self.entries and self.entries[0].offset <= low:
-            self._bytes -= len(self.entries.popleft().body)
+            self._bytes -= len(self.entries.pop(0).body)
         for generation, live in list(self.texts.items()):
             if live.ended is not None and live.ended <= low:
                 del self.texts[generation]

@@ -25,11 +25,12 @@ class Pump:
     """A reader of one channel that writes to one outlet. `wall_ms` is this node's clock."""
 
     __slots__ = (
+        "_awake",
         "_broker",
-        "_news",
         "_on_revoked",
         "_outlet",
         "_shown",
+        "_sleeper",
         "_sync",
         "_user",
         "_wall_ms",
@@ -52,7 +53,9 @@ class Pump:
         self._outlet = outlet
         self._broker = broker
         self._wall_ms = wall_ms
-        self._news = asyncio.Event()
+        # an `asyncio.Event` does the same and takes a kilobyte for it
+        self._awake = False
+        self._sleeper: asyncio.Future[None] | None = None
         self._sync = False
         self._shown: list[bytes] = []
 
@@ -69,7 +72,9 @@ class Pump:
 
     def wake(self) -> None:
         """The channel has something new."""
-        self._news.set()
+        self._awake = True
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     def show(self, body: bytes) -> None:
         """An ephemeral frame."""
@@ -80,7 +85,7 @@ class Pump:
             # a reader that lags loses notices, oldest first; nothing else is ever dropped
             while len(shown) > _SHOWN or (len(shown) > 1 and sum(map(len, shown)) > _SHOWN_BYTES):
                 del shown[0]
-            self._news.set()
+            self.wake()
 
     def revoked(self) -> None:
         """The user's tokens are void."""
@@ -92,7 +97,7 @@ class Pump:
         """Send states, texts from these cursors, and `synced` at the next occasion."""
         self.cursors.present(texts)
         self._sync = True
-        self._news.set()
+        self.wake()
 
     async def catch_up(self, channel: Channel, head: Position) -> None:
         """After `welcome`: the missed events up to `head`, then states, texts and `synced`.
@@ -119,16 +124,18 @@ class Pump:
         Raises:
             TransportClosed
         """
-        self._news.set()
+        self.wake()
         while not (self.cursors.only and self.cursors.only.done):
-            await self._news.wait()
-            self._news.clear()
+            if not self._awake:
+                self._sleeper = asyncio.get_running_loop().create_future()
+                await self._sleeper
+            self._awake = False
             try:
                 await self._deliver(channel)
             except BrokerUnavailable:
                 # the store is away: what is missing waits there
                 await asyncio.sleep(_RETRY_SECONDS)
-                self._news.set()
+                self.wake()
 
     async def show_states(self, channel: Channel) -> None:
         """The state of every running generation and the text beyond its cursor.

@@ -52,30 +52,16 @@ def test_sessions_are_counted() -> None:
     assert len(sessions) == 0
 
 
-def test_everybody_is_ticked_with_both_clocks_and_may_go_meanwhile() -> None:
-    async def go() -> None:
-        sessions = some_sessions()
-        present = [SessionThatNotes(sessions) for _ in range(1200)]
-        looking = asyncio.create_task(sessions.look())
-
-        await eventually(lambda: present[0].ticks)
-        await eventually(lambda: all(len(each.ticks) == 1 for each in present))
-
-        assert {each.ticks[0] for each in present} == {(5.0, 1_700_000_000.0)}
-        assert sessions.may_ask()
-        await ends(looking)
-
-    asyncio.run(go())
-
-
-def test_a_thousand_sessions_may_ask_the_store_in_one_look() -> None:
+def test_in_a_look_everybody_is_ticked_with_both_clocks_and_a_thousand_may_ask_the_store() -> None:
     async def go() -> None:
         sessions = some_sessions()
         assert not sessions.may_ask()
-        session = SessionThatNotes(sessions)
+        present = [SessionThatNotes(sessions) for _ in range(1200)]
         looking = asyncio.create_task(sessions.look())
-        await eventually(lambda: session.ticks)
 
+        await eventually(lambda: all(each.ticks for each in present))
+
+        assert {tuple(each.ticks) for each in present} == {((5.0, 1_700_000_000.0),)}
         assert [sessions.may_ask() for _ in range(1001)] == [True] * 1000 + [False]
         await ends(looking)
 
