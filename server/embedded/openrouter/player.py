@@ -60,8 +60,7 @@ class Player:
         """Go on until the next wait."""
         if self._over:
             return
-        if self._full:
-            self._stuck = True
+        if self._is_stuck():
             return
         written = 0
         if self._held is not None:
@@ -70,10 +69,7 @@ class Player:
             written = 1
         for step in self._steps:
             if not isinstance(step, Write):
-                if not self._go_through(step):
-                    return
-                if self._full:
-                    self._stuck = True
+                if not self._go_through(step) or self._is_stuck():
                     return
                 continue
             if step.after:
@@ -85,6 +81,12 @@ class Player:
             if self._full or written >= self._burst:
                 self._yield()
                 return
+
+    def _is_stuck(self) -> bool:
+        """Whether the reader does not read; then its reading wakes the player."""
+        if self._full:
+            self._stuck = True
+        return self._full
 
     def _go_through(self, step: Head | Raw | Wait | Gate | Hang | End) -> bool:
         """Do what `step` says; whether the next one may follow at once."""
