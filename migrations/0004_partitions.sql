@@ -27,16 +27,24 @@ BEGIN
     IF to_regclass(quote_ident(name)) IS NOT NULL THEN
         RETURN false;
     END IF;
+    -- nothing strays from here on; in the order in which dropping a month takes them
+    EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
     -- built aside and attached: that holds up readers and writers of the other months less than creating it
     -- in place would
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name, parent);
+    -- strays wait beside it until it is attached: attaching checks what is in it against the conversations, of
+    -- which the owner sees none, while a row that is inserted is checked without row security
+    EXECUTE format('CREATE TABLE %I (LIKE %I)', name || '_strays', parent);
     EXECUTE format(
         'WITH stray AS (DELETE FROM %I WHERE id >= %L AND id < %L RETURNING *) INSERT INTO %I SELECT * FROM stray',
-        parent || '_default', low, high, name
+        parent || '_default', low, high, name || '_strays'
     );
     EXECUTE format(
         'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high
     );
+    EXECUTE format('INSERT INTO %I SELECT * FROM %I', name, name || '_strays');
+    EXECUTE format('DROP TABLE %I', name || '_strays');
     -- no policy and no grant: named directly, it shows nothing
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name);
     RETURN true;
