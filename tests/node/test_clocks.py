@@ -22,7 +22,7 @@ GOOD = Behaviour(text=TEXT)
 
 NOTICES: dict[str, Any] = {"interim_after_seconds": 0.3, "interim_every_seconds": 0.3}
 SLOW: dict[str, Any] = {"interval_ms": 150.0}
-"""A pace at which twelve words take far longer than any of these clocks allow for one."""
+"""A pace at which fifteen words take far longer than any of these clocks allow for one."""
 
 
 async def notices(turn: Turn, phase: str, count: int) -> list[Frame]:
@@ -85,9 +85,9 @@ def test_while_nothing_can_be_shown_notices_say_why(services: EmbeddedServices, 
 
 def test_a_notice_is_not_shown_while_text_comes(services: EmbeddedServices, database: Database):
     async def go() -> None:
-        async with running_node(services, database, interim_after_seconds=1.0) as running:
+        async with running_node(services, database, interim_after_seconds=1.5) as running:
             client = await running.client()
-            turn = await ask(running, client, Behaviour(tokens=WORDS[:12], **SLOW))
+            turn = await ask(running, client, Behaviour(tokens=WORDS[:15], **SLOW))
 
             await turn.finished()
             assert turn.of_type("interim") == []
@@ -169,7 +169,7 @@ def test_every_attempt_thinks_from_the_beginning(services: EmbeddedServices, dat
 def test_data_keep_an_answer_alive_and_comments_do_not(services: EmbeddedServices, database: Database):
     comments: dict[str, Any] = {"comments": "always", "comment_every_ms": 10}
     cases = {
-        "slow words": Case((Behaviour(tokens=WORDS[:12], **SLOW),), "".join(WORDS[:12])),
+        "slow words": Case((Behaviour(tokens=WORDS[:15], **SLOW),), "".join(WORDS[:15])),
         "slow thoughts": Case((Behaviour(text="Yes.", reasoning=THOUGHTS, **SLOW),), "Yes."),
         "silence": Case((Behaviour(tokens=WORDS, fail=Failure(how="stall", at=20)), GOOD), TEXT),
         "comments": Case(
@@ -196,7 +196,7 @@ def test_data_keep_an_answer_alive_and_comments_do_not(services: EmbeddedService
     }
 
     async def go() -> None:
-        clocks: dict[str, Any] = {"first_token_timeout_seconds": 1.0, "stall_timeout_seconds": 1.0}
+        clocks: dict[str, Any] = {"first_token_timeout_seconds": 1.5, "stall_timeout_seconds": 1.5}
         async with running_node(services, database, **clocks) as running:
             client = await running.client()
             turns = await ask_all(running, [client], cases)
@@ -215,7 +215,7 @@ def test_data_keep_an_answer_alive_and_comments_do_not(services: EmbeddedService
 def test_an_answer_that_takes_too_long_ends_with_what_was_shown(
     services: EmbeddedServices, database: Database
 ):
-    slow = Behaviour(tokens=WORDS, interval_ms=40)
+    slow = Behaviour(tokens=WORDS, interval_ms=60)
     cases = {
         "words that never end": Case((slow,)),
         "silence in the middle": Case((Behaviour(tokens=WORDS, fail=Failure(how="stall", at=20)),)),
@@ -224,8 +224,8 @@ def test_an_answer_that_takes_too_long_ends_with_what_was_shown(
             (Behaviour(tokens=WORDS, fail=Failure(how="error", at=20)), Behaviour(before_headers="hang"))
         ),
         "one model after the other is slow": Case(
-            (Behaviour(text=TEXT, headers_ms=700, fail=Failure(how="error", at=20)),
-             Behaviour(text=TEXT, headers_ms=700)),
+            (Behaviour(text=TEXT, headers_ms=1_200, fail=Failure(how="error", at=20)),
+             Behaviour(text=TEXT, headers_ms=1_200)),
         ),
     }  # fmt: skip
     lengths = {
@@ -235,7 +235,7 @@ def test_an_answer_that_takes_too_long_ends_with_what_was_shown(
     }
 
     async def go() -> None:
-        async with running_node(services, database, generation_timeout_seconds=1.2) as running:
+        async with running_node(services, database, generation_timeout_seconds=2.0) as running:
             client = await running.client()
             turns = await ask_all(running, [client], cases)
 
