@@ -12,8 +12,8 @@ from protocol.frames import GenerationFinished, TextCursor, Welcome
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.principal import Principal
-from server.conversations.refusal import refusal_for, unavailable
-from server.conversations.store import Accepted, StoreRefused, StoreUnavailable
+from server.conversations.refusal import unavailable
+from server.conversations.store import Accepted, GenerationRow, StoreRefused, StoreUnavailable
 from server.gateway.auth import canonical_uuid
 from server.gateway.front import Front
 from server.gateway.problems import Problem, invalid, not_found, problem_of
@@ -184,19 +184,31 @@ async def finished_generation(
     """How a generation ended; `None` while it runs. Raises as `finished_event`."""
     try:
         record = await front.generation_store.read(principal.user, generation)
-        if record is not None and record.status == "running":
-            return None
-        if record is not None and record.record:
-            finished = decode_end(record.record).finished
-            return msgspec.structs.replace(finished, persisted=record.persisted)
-        row = await front.store.generation(principal.user, generation)
-    except StoreRefused as error:
-        raise not_found("generation") from error
-    except StoreUnavailable as error:
-        raise problem_of(refusal_for(error)) from error
     except BrokerUnavailable as error:
         raise problem_of(unavailable()) from error
+    row = await known_generation(front, principal, generation)
+    if record is not None and record.status == "running":
+        return None
+    if record is not None and record.record:
+        finished = decode_end(record.record).finished
+        return msgspec.structs.replace(finished, persisted=record.persisted)
+    if row is None:
+        raise problem_of(unavailable())
     return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None
+
+
+async def known_generation(front: Front, principal: Principal, generation: str) -> GenerationRow | None:
+    """A generation's row; `None` while the database is away, and nothing is known against it.
+
+    Raises:
+        Problem: 404; one of a deleted conversation is not found either.
+    """
+    try:
+        return await front.store.generation(principal.user, generation)
+    except StoreRefused as error:
+        raise not_found("generation") from error
+    except StoreUnavailable:
+        return None
 
 
 def _pump(front: Front, stream: EventStream, principal: Principal) -> Pump:

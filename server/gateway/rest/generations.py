@@ -58,6 +58,7 @@ async def show(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
 async def stop(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`POST /generations/{id}/stop`."""
     generation = asked.ids["generation"]
+    await sse.known_generation(front, asked.principal, generation)
     try:
         await front.desk.turns.stop(asked.principal, generation)
     except Refusal as refusal:
