@@ -13,28 +13,10 @@ from protocol.position import Position
 from server.channels.broker import Arrival, EventArrived, FrameArrived, LogEntry, Revoked, TextArrived
 from server.channels.channel import Channel, kind_of
 from tests.channels.mending import a_channel, hear, mend
+from tests.channels.readers import ReaderThatCounts
 from tests.channels.story import USER, Story, an_id
 
 NOTICE = encode(Interim(generation=an_id(1), phase="waiting", elapsed_ms=1, text="Soon.", model="m/1"))
-
-
-class ReaderThatCounts:
-    """A reader that only notes what it is told."""
-
-    def __init__(self, offset: int = 0) -> None:
-        self.offset = offset
-        self.woken = 0
-        self.notices: list[bytes] = []
-        self.revocations = 0
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def show(self, body: bytes) -> None:
-        self.notices.append(body)
-
-    def revoked(self) -> None:
-        self.revocations += 1
 
 
 def read_by(channel: Channel, *offsets: int) -> list[ReaderThatCounts]:

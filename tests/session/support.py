@@ -23,7 +23,7 @@ from server.session.machine import SessionLimits
 from server.session.session import Session
 from tests.adapters.redis.support import new_id
 from tests.channels.author import Author
-from tests.channels.test_hub import Node, a_node
+from tests.channels.node import Node, a_node
 from tests.scripted.clock import ManualClock
 from tests.scripted.memory_transport import MemoryTransport
 from tests.scripted.tokens import SECRET, token_for

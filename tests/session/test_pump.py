@@ -22,7 +22,7 @@ from server.session.outlet import Outlet, TransportClosed
 from server.session.pump import Pump
 from tests.adapters.redis.support import a_client, new_id
 from tests.channels.author import Author
-from tests.channels.test_hub import Node, a_node, reaches, shows
+from tests.channels.node import Node, a_node, reaches, shows
 from tests.oracle_wire import check_ends, check_texts
 from tests.scripted.memory_transport import MemoryTransport
 from tests.scripted.recording import Frame, Recorded, Recording
