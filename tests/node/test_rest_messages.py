@@ -20,6 +20,8 @@ from tests.scripted.event_stream import EventStreamDecoder
 from tests.services import Database
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG pixel").decode()
+NOBODYS = "51b4c9d2-6f0c-4f7e-9a59-0d4a3f1c7e03"
+ALSO_NOBODYS = "51b4c9d2-6f0c-4f7e-9a59-0d4a3f1c7e04"
 ASYNC = {"Prefer": "respond-async"}
 
 
@@ -79,9 +81,9 @@ def test_pages_are_ascending_and_lead_both_ways(node: RunningNode, api: httpx.Cl
         ("limit=201", "limit"),
         ("before_id=x", "before_id"),
         ("after_id=", "after_id"),
-        (f"before_id={new_uuid()}", "before_id"),
-        (f"after_id={new_uuid()}", "after_id"),
-        (f"before_id={new_uuid()}&after_id={new_uuid()}", "after_id"),
+        (f"before_id={NOBODYS}", "before_id"),
+        (f"after_id={NOBODYS}", "after_id"),
+        (f"before_id={NOBODYS}&after_id={NOBODYS}", "after_id"),
         ("include_usage=perhaps", "include_usage"),
     ],
 )
@@ -294,8 +296,8 @@ def test_one_answer_at_a_time_is_written_in_a_conversation(node: RunningNode, ap
     [
         pytest.param("order-5", None, id="any string"),
         pytest.param("x" * 255, None, id="the longest"),
-        pytest.param(new_uuid().upper(), None, id="a UUID"),
-        pytest.param(None, new_uuid(), id="in the body"),
+        pytest.param(NOBODYS.upper(), None, id="a UUID"),
+        pytest.param(None, NOBODYS, id="in the body"),
     ],
 )
 def test_the_same_key_is_the_same_message(
@@ -331,8 +333,8 @@ def test_two_users_with_one_key_never_meet(node: RunningNode, api: httpx.Client,
     [
         ("", None, "Idempotency-Key"),
         ("x" * 256, None, "Idempotency-Key"),
-        ("one", new_uuid(), "client_message_id"),
-        (new_uuid(), new_uuid(), "client_message_id"),
+        ("one", NOBODYS, "client_message_id"),
+        (NOBODYS, ALSO_NOBODYS, "client_message_id"),
         (None, "no uuid", "client_message_id"),
         (None, str(uuid.UUID(int=0)).replace("-", ""), "client_message_id"),
     ],
