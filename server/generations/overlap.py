@@ -202,9 +202,5 @@ def _common_prefix(one: str, other: str) -> int:
 
 def _place(text: str, count: int) -> int:
     """The place behind the `count`-th character that is no white space."""
-    for at, character in enumerate(text):
-        if not character.isspace():
-            count -= 1
-            if count == 0:
-                return at + 1
-    return len(text)
+    places = [at for at, character in enumerate(text) if not character.isspace()]
+    return places[count - 1] + 1
