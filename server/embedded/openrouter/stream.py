@@ -82,11 +82,13 @@ def streamed(reply: Reply) -> Iterator[Step]:
     yield from opening(behaviour)
     yield Head(reply.head, behaviour.chunked)
     body: Iterator[Step] = _Body(reply).steps()
-    if not behaviour.framing.plain:
-        body = framing.framed(body, behaviour.framing)
-    fail = behaviour.fail
+    written, fail = behaviour.framing, behaviour.fail
+    if not written.plain:
+        body = framing.spelt(body, written)
     if fail is not None and fail.at_byte is not None:
         body = framing.broken_at_byte(body, fail.at_byte, fail.how)
+    if not written.plain:
+        body = framing.cut(body, written)
     yield from body
 
 

@@ -49,10 +49,9 @@ class Heard:
 
     @property
     def data(self) -> list[bytes]:
-        """The data of every event that is complete."""
-        events, _, _ = b"\n".join(self.lines).rpartition(b"\n\n")
-        lines = events.split(b"\n")
-        return [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        """The data of every event, also of a last one that lacks only line ends."""
+        lines = [line[5:].removeprefix(b" ") for line in self.lines if line.startswith(b"data:")]
+        return lines if not lines or _whole(lines[-1]) else lines[:-1]
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
@@ -84,6 +83,14 @@ class Heard:
         return [reason for reason in reasons if reason is not None]
 
 
+def _whole(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return data == b"[DONE]"
+    return True
+
+
 Until = Callable[[Heard], bool]
 
 
@@ -94,9 +101,13 @@ async def exchange(
     body: bytes = b"",
     headers: dict[str, str] | None = None,
     until: Until | None = None,
+    into: Heard | None = None,
 ) -> Heard:
-    """One request on a connection of its own, read to its end, or `until` it has heard enough and leaves."""
-    heard = Heard()
+    """One request on a connection of its own, read to its end, or `until` it has heard enough and leaves.
+
+    `into` can be looked at meanwhile.
+    """
+    heard = Heard() if into is None else into
     async for _ in hearing(url, method=method, body=body, headers=headers, heard=heard):
         if until is not None and until(heard):
             heard.end = "left"
@@ -104,14 +115,14 @@ async def exchange(
     return heard
 
 
-async def pipelined(url: str, bodies: list[dict[str, Any]], *, key: str = KEY) -> list[Heard]:
+async def pipelined(url: str, bodies: list[dict[str, Any]]) -> list[Heard]:
     """Several requests at once on one connection, and their answers."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     heard = [Heard() for _ in bodies]
     try:
         for body in bodies:
-            writer.write(_request("POST", url, json.dumps(body).encode(), {"Authorization": f"Bearer {key}"}))
+            writer.write(request("POST", url, json.dumps(body).encode()))
         for each in heard:
             each.writes = [write async for write in _response(reader, each)]
             each.end = "whole"
@@ -127,7 +138,7 @@ async def hearing(
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
-        writer.write(_request(method, url, body, headers or {}))
+        writer.write(request(method, url, body, headers))
         async for write in _response(reader, heard):
             heard.writes.append(write)
             yield
@@ -141,9 +152,11 @@ async def hearing(
         writer.close()
 
 
-def _request(method: str, url: str, body: bytes, headers: dict[str, str]) -> bytes:
+def request(method: str, url: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+    """A request; with the key that works, unless there are other headers."""
     address = urlsplit(url)
-    fields = {"Host": address.netloc, "Content-Length": str(len(body)), **headers}
+    given = {"Authorization": f"Bearer {KEY}"} if headers is None else headers
+    fields = {"Host": address.netloc, "Content-Length": str(len(body)), **given}
     target = address.path + (f"?{address.query}" if address.query else "")
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body
@@ -177,6 +190,7 @@ async def ask(
     simulator: Simulator,
     *,
     until: Until | None = None,
+    into: Heard | None = None,
     key: str = KEY,
     headers: dict[str, str] | None = None,
     **body: Any,
@@ -187,6 +201,7 @@ async def ask(
         body=json.dumps(a_body(**body)).encode(),
         headers={"Authorization": f"Bearer {key}", **(headers or {})},
         until=until,
+        into=into,
     )
 
 

@@ -125,7 +125,7 @@ def test_a_stream_stalls_at_exactly_the_byte():
 _writes = st.lists(
     st.builds(
         Write,
-        st.binary(min_size=1, max_size=20),
+        st.binary(min_size=1, max_size=20).map(lambda data: b"." + data + b"\n\n"),
         st.floats(0, 1),
         tokens=st.integers(0, 2),
         thoughts=st.integers(0, 2),
@@ -134,7 +134,6 @@ _writes = st.lists(
 )
 _framings = st.builds(
     Framing,
-    newline=st.just("lf"),
     split=st.sampled_from(["no", "bytes", "utf8", "field", "newline"]),
     size=st.integers(1, 5),
     events_per_write=st.integers(1, 4),
@@ -155,31 +154,37 @@ def totals(steps: list[Step]) -> tuple[bytes, float, int, int]:
     )
 
 
-@given(_writes, _framings)
-def test_no_framing_changes_bytes_times_or_counts(writes: list[Write], asked: Framing):
-    framed = list(framing.framed(copies(writes), asked))
-
-    whole, seconds, tokens, thoughts = totals(framed)
-    expected, expected_seconds, *counts = totals(list(copies(writes)))
-    assert whole == expected
-    assert seconds == pytest.approx(expected_seconds)
-    assert [tokens, thoughts] == counts
-
-
-@given(_writes, _framings, st.integers(0, 80))
-def test_a_token_counts_as_shown_only_with_the_last_of_its_bytes(
-    writes: list[Write], asked: Framing, limit: int
-):
-    steps = list(framing.broken_at_byte(framing.framed(copies(writes), asked), limit, "stall"))
-
-    sent, _, tokens, _ = totals(steps)
-    whole, _, _, _ = totals(list(copies(writes)))
-    assert sent == whole[: len(sent)]
-    assert len(sent) <= limit
-    if isinstance(steps[-1], Hang):
-        assert len(sent) == min(limit, len(whole))
+def shown_by(writes: list[Write], sent: int) -> int:
+    """How many tokens a reader knows after so many bytes, by the rule of the module."""
     shown = position = 0
     for each in writes:
+        shown += each.tokens if position + len(each.data.rstrip(b"\r\n")) <= sent else 0
         position += len(each.data)
-        shown += each.tokens if position <= len(sent) else 0
-    assert tokens <= shown
+    return shown
+
+
+@given(_writes, _framings)
+def test_no_cut_changes_bytes_times_or_counts(writes: list[Write], asked: Framing):
+    steps = list(framing.cut(copies(writes), asked))
+
+    whole, seconds, *counts = totals(steps)
+    expected, expected_seconds, *expected_counts = totals(list(copies(writes)))
+    assert (whole, counts) == (expected, expected_counts)
+    assert seconds == pytest.approx(expected_seconds)
+
+
+@given(_writes, _framings, st.integers(0, 200))
+def test_after_every_write_the_tokens_that_count_are_those_a_reader_knows(
+    writes: list[Write], asked: Framing, limit: int
+):
+    steps = list(framing.cut(framing.broken_at_byte(copies(writes), limit, "stall"), asked))
+
+    sent = tokens = 0
+    for step in steps:
+        if isinstance(step, Write):
+            sent += len(step.data)
+            tokens += step.tokens
+            assert tokens == shown_by(writes, sent)
+    whole, *_ = totals(list(copies(writes)))
+    assert sent == min(limit, len(whole))
+    assert isinstance(steps[-1], Hang) == (limit < len(whole))
