@@ -97,7 +97,9 @@ async def _send(session: Session, command: MessageSend) -> None:
         model=command.model,
         fallback=command.fallback,
     )
-    accepted = await session.desk.turns.send(_asking(session), request, request_id=_request_id())
+    accepted = await session.desk.turns.send(
+        _asking(session), request, request_id=_request_id(), caller=session.caller
+    )
     await session.outlet.tell(
         Ack(
             re=command.id,
@@ -111,7 +113,9 @@ async def _send(session: Session, command: MessageSend) -> None:
 
 async def _regenerate(session: Session, command: MessageRegenerate) -> None:
     request = RegenerateRequest(message=command.message, client_message_id=command.client_message_id)
-    accepted = await session.desk.turns.regenerate(_asking(session), request, request_id=_request_id())
+    accepted = await session.desk.turns.regenerate(
+        _asking(session), request, request_id=_request_id(), caller=session.caller
+    )
     await session.outlet.tell(
         Ack(re=command.id, generation=accepted.generation.id, duplicate=accepted.duplicate)
     )

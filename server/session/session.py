@@ -12,12 +12,14 @@ import logging
 import random
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from protocol.codes import CloseCode, ErrorCode
 from protocol.frames import Command, Drain, Hello, Welcome
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
+from server.conversations.audit import BY_USER, Caller
 from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import UNAVAILABLE, Refusal
 from server.session import commands
@@ -43,23 +45,20 @@ _LEAVE_SECONDS = 10.0
 _COME_BACK_MS = 30_000
 
 
+@dataclass(eq=False)
 class _Declined(Exception):  # noqa: N818 - an answer, named as one
     """A `hello` refused: the error to tell, and how the connection is closed after it."""
 
-    def __init__(
-        self, code: ErrorCode, message: str, close: CloseCode, *, retry_after_ms: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.close = close
-        self.retry_after_ms = retry_after_ms
+    code: ErrorCode
+    message: str
+    close: CloseCode
+    retry_after_ms: int | None = None
 
 
 class Session:
     """A client's session over a transport that can receive.
 
-    `principal` is whom the upgrade request already authenticated, if it did.
+    `principal` is whom the upgrade request already authenticated, if it did; `caller` says where from.
     """
 
     __slots__ = (
@@ -68,7 +67,6 @@ class Session:
         "_gaps",
         "_tasks",
         "_transport",
-        "channel",
         "desk",
         "id",
         "machine",
@@ -77,14 +75,21 @@ class Session:
         "pump",
     )
 
-    def __init__(self, transport: Transport, desk: Desk, *, principal: Principal | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        desk: Desk,
+        *,
+        principal: Principal | None = None,
+        caller: Caller = BY_USER,
+    ) -> None:
         self.id = desk.new_id()
+        self.caller = caller
         self.desk = desk
         self.principal = principal
         self.outlet = Outlet(transport, desk.now)
         self.machine = SessionMachine(desk.limits, desk.now(), heartbeat_jitter=random.uniform(-1, 1))  # noqa: S311
         self.pump: Pump | None = None
-        self.channel: Channel | None = None
         self._transport = transport
         self._tasks: set[asyncio.Task[None]] = set()
         self._commands: set[asyncio.Task[None]] = set()
@@ -214,9 +219,7 @@ class Session:
         if expired:
             raise _Declined(ErrorCode.TOKEN_EXPIRED, "The token has expired.", CloseCode.TOKEN_EXPIRED)
         if principal is None:
-            raise _Declined(
-                ErrorCode.UNAUTHENTICATED, "A valid token is needed.", CloseCode.NOT_AUTHENTICATED
-            )
+            raise _Declined(ErrorCode.UNAUTHENTICATED, "No valid token given.", CloseCode.NOT_AUTHENTICATED)
         return principal
 
     async def _open(self, hello: Hello, principal: Principal) -> None:
@@ -235,7 +238,7 @@ class Session:
         self.principal = principal
         pump = Pump(principal.user, self.outlet, desk.broker, wall_ms=desk.wall_ms, on_revoked=self._revoked)
         channel, snapshot = await desk.hub.attach(principal.user, pump)
-        self.pump, self.channel, self._gaps = pump, channel, desk.hub.gaps
+        self.pump, self._gaps = pump, desk.hub.gaps
         where = continue_from(resume.position if resume else None, snapshot)
         pump.cursors.epoch, pump.cursors.offset = where.held
         pump.cursors.present(resume.texts if resume and where.resume in {"live", "replay"} else None)

@@ -18,7 +18,7 @@ from server.conversations.models import ModelChains
 from server.conversations.principal import Principal
 from server.conversations.turns import TurnLimits, Turns
 from server.gateway.auth import Authenticator
-from server.session.desk import Desk, Sessions
+from server.session.desk import Desk, Sessions, sound_is_enough
 from server.session.machine import SessionLimits
 from server.session.session import Session
 from tests.adapters.redis.support import new_id
@@ -100,7 +100,7 @@ async def an_office(
     *,
     limits: SessionLimits | None = None,
     max_sessions: int = 10,
-    verify: Callable[[str], Principal] | None = None,
+    confirm: Callable[[str, Principal], Awaitable[None]] = sound_is_enough,
     **node: Any,
 ) -> AsyncIterator[Office]:
     async with a_node(url, **node) as at:
@@ -118,7 +118,8 @@ async def an_office(
             revocations=at.adapter.users,
             turns=turns_without_a_database(at),
             sessions=Sessions(clock, wall),
-            verify=verify or Authenticator(SECRET).verify,
+            verify=Authenticator(SECRET).verify,
+            confirm=confirm,
             limits=limits or SessionLimits(),
             announced=Limits(
                 max_frame_bytes=65536, max_message_length=4000, max_sessions=max_sessions, max_generations=3

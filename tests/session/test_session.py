@@ -9,7 +9,8 @@ import pytest
 
 from server.adapters.redis import keys
 from server.channels.broker import Revoked
-from server.conversations.principal import Principal
+from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.refusal import unavailable
 from tests.adapters.redis.support import a_client, an_adapter, kill, new_id
 from tests.channels.author import Author
 from tests.scripted.memory_transport import MemoryTransport
@@ -110,6 +111,37 @@ def test_a_hello_that_is_not_authenticated_is_refused(
         assert ("close", {"code": str(close)}) in office.observed
 
     at_an_office(redis_url, test)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "close"),
+    [
+        pytest.param(BadToken(), "unauthenticated", 4003, id="not valid any more"),
+        pytest.param(ExpiredToken(), "token_expired", 4004, id="expired"),
+        pytest.param(unavailable(), "unavailable", 4000, id="nobody can be asked"),
+    ],
+)
+def test_a_token_that_whoever_issued_it_does_not_confirm_is_refused(
+    redis_url: str, answer: Exception, code: str, close: int
+) -> None:
+    asked: list[str] = []
+
+    async def confirm(token: str, principal: Principal) -> None:
+        asked.append(principal.user)
+        if len(asked) != 2:
+            raise answer
+
+    async def test(office: Office, author: Author) -> None:
+        refused = office.client()
+        assert (await refused.hello(author.user))["code"] == code
+        assert await refused.gone() == close
+
+        visitor = await office.greeted(author)
+        assert (await visitor.command("auth", token=token_for(author.user)))["code"] == code
+        assert (await visitor.command("ping"))["type"] == "pong"
+        assert asked == [author.user] * 3
+
+    at_an_office(redis_url, test, confirm=confirm)
 
 
 def test_an_expired_bearer_of_the_upgrade_request_is_refused_as_expired(redis_url: str) -> None:
