@@ -26,6 +26,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 _SYSTEM_CONNECTIONS = 2
 _GRACE_SECONDS = 1.0
 _REPLICA_SECONDS = 1.0
+_REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError)
 
 
 class RoleRefused(Exception):  # noqa: N818 - a state of the world, named as one
@@ -79,7 +80,7 @@ class RolePool:
                     init=self._check_role,
                     server_settings=self._server_settings(),
                 )
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError) as error:
+        except _REFUSED as error:
             raise RoleRefused(f"the login cannot work as {self._role}: {error}") from error
 
     async def close(self) -> None:
@@ -100,11 +101,19 @@ class RolePool:
         Raises:
             StoreUnavailable: none is to be had in time, or the database went away meanwhile.
         """
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             raise StoreUnavailable("the pool is not open")
         with outages():
-            async with self._pool.acquire(timeout=self._limits.acquire_seconds) as connection:
+            try:
+                connection = await pool.acquire(timeout=self._limits.acquire_seconds)
+            except (*_REFUSED, RoleRefused) as error:
+                # what was granted at the start has been taken away since
+                raise StoreUnavailable(f"the login cannot work as {self._role} any more: {error}") from error
+            try:
                 yield connection
+            finally:
+                await pool.release(connection)
 
     async def value(self, query: str, *arguments: object) -> Any:
         """The first column of the first row, or `None`: one statement, one transaction, one round trip."""
@@ -187,7 +196,8 @@ class Database:
             url,
             role=SERVICE,
             schema=schema,
-            sizes=(min(limits.min_size, most), most),
+            # one at least, to learn at the start what the login may do
+            sizes=(min(max(1, limits.min_size), most), most),
             limits=limits,
             durable=True,
         )
@@ -196,7 +206,7 @@ class Database:
             url,
             role=SYSTEM,
             schema=schema,
-            sizes=(min(1, limits.min_size), own),
+            sizes=(1, own),
             limits=limits,
             durable=False,
         )
