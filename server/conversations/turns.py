@@ -25,6 +25,7 @@ from protocol.frames import (
 )
 from server.channels.broker import BrokerUnavailable
 from server.conversations.arrears import Arrears
+from server.conversations.audit import BY_USER, Caller
 from server.conversations.models import Catalogue, ModelChains, choose
 from server.conversations.principal import Principal
 from server.conversations.prompts import Prompts
@@ -138,7 +139,9 @@ class Turns:
         self._arrears = arrears
         self.draining = False
 
-    async def send(self, principal: Principal, request: SendRequest, *, request_id: str) -> Accepted:
+    async def send(
+        self, principal: Principal, request: SendRequest, *, request_id: str, caller: Caller = BY_USER
+    ) -> Accepted:
         """Accept a message and begin to answer it.
 
         Raises:
@@ -173,6 +176,7 @@ class Turns:
             },
             max_generations=limits.max_generations,
             history_tokens=self._prompts.history_tokens,
+            caller=caller,
         )
         accepted = await self._accept(principal, order, plan)
         if accepted.duplicate:
@@ -185,7 +189,7 @@ class Turns:
         return accepted
 
     async def regenerate(
-        self, principal: Principal, request: RegenerateRequest, *, request_id: str
+        self, principal: Principal, request: RegenerateRequest, *, request_id: str, caller: Caller = BY_USER
     ) -> Accepted:
         """Answer a question again.
 
@@ -202,6 +206,7 @@ class Turns:
             request={"command": "regenerate", "message": request.message},
             max_generations=self._limits.max_generations,
             history_tokens=self._prompts.history_tokens,
+            caller=caller,
         )
         accepted = await self._accept(principal, order, plan)
         if accepted.duplicate:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Sequence
 
 import msgspec
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from server.channels.broker import BrokerUnavailable
 from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal, unavailable
-from server.gateway.addresses import client_address, subject_of
+from server.gateway.addresses import Network, client_address, subject_of
 from server.gateway.auth import canonical_uuid
 from server.gateway.endpoint import Asker, Endpoint, Who
 from server.gateway.front import Front
@@ -41,11 +42,7 @@ async def let_in(front: Front, request: Request, endpoint: Endpoint[msgspec.Stru
     Raises:
         Problem: 401, 403, 429 or 503.
     """
-    address = client_address(
-        request.client.host if request.client else None,
-        request.headers.getlist("x-forwarded-for"),
-        front.proxies,
-    )
+    address = address_of(request, front.proxies)
     if endpoint.who == "anyone":
         if endpoint.limited:
             await _count(front, subject_of(address))
@@ -67,6 +64,12 @@ async def let_in(front: Front, request: Request, endpoint: Endpoint[msgspec.Stru
             if outcome is not None:
                 raise outcome
     return asker
+
+
+def address_of(connection: HTTPConnection, proxies: Sequence[Network]) -> str:
+    """Where a request comes from."""
+    peer = connection.client.host if connection.client else None
+    return client_address(peer, connection.headers.getlist("x-forwarded-for"), proxies)
 
 
 async def _identify(front: Front, request: Request, address: str, *, ticket: bool) -> Asker:

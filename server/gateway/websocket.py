@@ -6,12 +6,15 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from protocol.codes import CloseCode, ErrorCode
+from server.conversations.audit import Caller
 from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal
 from server.gateway.front import Front
+from server.gateway.identity import address_of
 from server.gateway.origins import is_allowed
 from server.gateway.wire import EXTENSION, Wire, WireClosed
 from server.session.cursors import Outgoing
@@ -106,7 +109,8 @@ class WebSocketDoor:
         except Refusal as refusal:
             await self._refuse(transport, refusal, CloseCode.INTERNAL)
             return
-        await Session(transport, self._front.desk, principal=principal).run()
+        caller = Caller("user", address_of(HTTPConnection(scope), self._front.proxies))
+        await Session(transport, self._front.desk, principal=principal, caller=caller).run()
 
     async def _refuse(self, transport: WebSocketTransport, refusal: Refusal, code: CloseCode) -> None:
         with suppress(TransportClosed):

@@ -67,6 +67,7 @@ class Session:
         "_gaps",
         "_tasks",
         "_transport",
+        "caller",
         "desk",
         "id",
         "machine",

@@ -106,7 +106,7 @@ async def send(front: Front, asked: Asked[NewMessage, Nothing]) -> Response:
     )
 
     async def accept() -> Accepted:
-        return await front.desk.turns.send(principal, order, request_id=asked.request_id)
+        return await front.desk.turns.send(principal, order, request_id=asked.request_id, caller=asked.caller)
 
     return await _answer_turn(front, asked.request, principal, accept, regenerated=False)
 
@@ -123,7 +123,9 @@ async def regenerate(front: Front, asked: Asked[Again, Nothing]) -> Response:
     )
 
     async def accept() -> Accepted:
-        return await front.desk.turns.regenerate(principal, order, request_id=asked.request_id)
+        return await front.desk.turns.regenerate(
+            principal, order, request_id=asked.request_id, caller=asked.caller
+        )
 
     return await _answer_turn(front, asked.request, principal, accept, regenerated=True)
 
