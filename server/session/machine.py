@@ -80,6 +80,16 @@ class Close:
 Action = Execute | Tell | Close
 
 
+@dataclass(eq=False)
+class Declined(Exception):  # noqa: N818 - an answer, named as one
+    """A `hello` refused: the error to tell, and how the connection is closed after it."""
+
+    code: ErrorCode
+    message: str
+    close: CloseCode
+    retry_after_ms: int | None = None
+
+
 def error_frame(
     code: ErrorCode, message: str, *, re: str | None = None, retry_after_ms: int | None = None
 ) -> Error:

@@ -12,7 +12,6 @@ import logging
 import random
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from protocol.codes import CloseCode, ErrorCode
@@ -27,6 +26,7 @@ from server.session.desk import Desk
 from server.session.machine import (
     Action,
     Close,
+    Declined,
     Execute,
     SessionMachine,
     State,
@@ -43,16 +43,6 @@ log = logging.getLogger(__name__)
 _WAITING_COMMANDS = 8
 _LEAVE_SECONDS = 10.0
 _COME_BACK_MS = 30_000
-
-
-@dataclass(eq=False)
-class _Declined(Exception):  # noqa: N818 - an answer, named as one
-    """A `hello` refused: the error to tell, and how the connection is closed after it."""
-
-    code: ErrorCode
-    message: str
-    close: CloseCode
-    retry_after_ms: int | None = None
 
 
 class Session:
@@ -194,13 +184,13 @@ class Session:
             await self._open(hello, await self._authenticated(hello))
         except TransportClosed:
             raise
-        except _Declined as declined:
+        except Declined as declined:
             refusal = declined
         except (BrokerUnavailable, Refusal):
-            refusal = _Declined(ErrorCode.UNAVAILABLE, UNAVAILABLE, CloseCode.INTERNAL, retry_after_ms=2000)
+            refusal = Declined(ErrorCode.UNAVAILABLE, UNAVAILABLE, CloseCode.INTERNAL, retry_after_ms=2000)
         except Exception:
             log.exception("a hello failed", extra={"session": self.id})
-            refusal = _Declined(ErrorCode.INTERNAL, commands.INTERNAL, CloseCode.INTERNAL)
+            refusal = Declined(ErrorCode.INTERNAL, commands.INTERNAL, CloseCode.INTERNAL)
         else:
             return
         await self.outlet.tell(
@@ -218,9 +208,9 @@ class Session:
             except BadToken as error:
                 principal, expired = None, isinstance(error, ExpiredToken)
         if expired:
-            raise _Declined(ErrorCode.TOKEN_EXPIRED, "The token has expired.", CloseCode.TOKEN_EXPIRED)
+            raise Declined(ErrorCode.TOKEN_EXPIRED, "The token has expired.", CloseCode.TOKEN_EXPIRED)
         if principal is None:
-            raise _Declined(ErrorCode.UNAUTHENTICATED, "No valid token given.", CloseCode.NOT_AUTHENTICATED)
+            raise Declined(ErrorCode.UNAUTHENTICATED, "No valid token given.", CloseCode.NOT_AUTHENTICATED)
         return principal
 
     async def _open(self, hello: Hello, principal: Principal) -> None:
@@ -230,7 +220,7 @@ class Session:
             principal.user, self.id, limit=desk.announced.max_sessions, replaces=replaces
         )
         if not place.granted:
-            raise _Declined(
+            raise Declined(
                 ErrorCode.RATE_LIMITED,
                 "Too many sessions are open.",
                 CloseCode.TOO_MANY_SESSIONS,
@@ -245,7 +235,7 @@ class Session:
         pump.cursors.present(resume.texts if resume and where.resume in {"live", "replay"} else None)
         # asked when revocations are already listened to, so that none falls between
         if await desk.is_revoked(principal):
-            raise _Declined(ErrorCode.FORBIDDEN, commands.REVOKED, CloseCode.REVOKED)
+            raise Declined(ErrorCode.FORBIDDEN, commands.REVOKED, CloseCode.REVOKED)
         self.machine.opened(principal.expires_at)
         desk.observe("resume", {"result": where.resume}, 1.0)
         welcome = Welcome(
