@@ -10,5 +10,5 @@ Theory of operation: a request becomes a `Reply` (`chat.py`), a reply becomes a 
 `player.py` plays them on a connection by one coarse clock that all streams share. What was handed to
 the kernel is noted in the ledger, which is the ground truth for tests.
 
-Start with `simulator.py`, then `behaviour.py`.
+Start with `simulator.py`, then `behaviour.py`; `README.md` is for those who use it from outside.
 """

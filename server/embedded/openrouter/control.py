@@ -1,4 +1,7 @@
-"""The control API: tests that run in another process set scripts, open gates and read the ledger by it."""
+"""The control API: tests that run in another process set scripts, open gates and read the ledger by it.
+
+Every request, script, behaviour and field of the ledger is described in `README.md` beside this file.
+"""
 
 from __future__ import annotations
 
