@@ -107,7 +107,7 @@ def test_an_event_stream_is_a_request_and_is_refused_as_one(services: EmbeddedSe
 
 def test_where_nobody_is_signed_in_the_address_counts(services: EmbeddedServices, database: Database):
     async def go() -> None:
-        limits = {"api_rate_limit_per_15_minutes": 3, "trusted_proxies": ("127.0.0.0/8",)}
+        limits: dict[str, Any] = {"api_rate_limit_per_15_minutes": 3, "trusted_proxies": ("127.0.0.0/8",)}
         async with running_node(services, database, **limits) as running, running.http() as anybody:
 
             async def guess(address: str, path: str = "/conversations") -> httpx.Response:
@@ -201,7 +201,7 @@ def test_two_nodes_and_three_doors_never_admit_more_messages_than_the_limit(
 
 def test_what_is_refused_or_was_said_before_uses_nothing_up(services: EmbeddedServices, database: Database):
     async def go() -> None:
-        limits = {"rate_limit_messages_per_hour": 3, "max_generations_per_user": 1}
+        limits: dict[str, Any] = {"rate_limit_messages_per_hour": 3, "max_generations_per_user": 1}
         async with running_node(services, database, **limits) as running, running.http(new_uuid()) as api:
             place, other = await begun(api), await begun(api)
             url = f"/conversations/{place}/messages"
@@ -299,7 +299,7 @@ def test_free_models_have_a_limit_of_their_own_that_paid_ones_do_not_meet(
     services: EmbeddedServices, database: Database
 ):
     async def go() -> None:
-        limits = {"free_model_rate_limit_per_minute": 2, "premium_models": (PAID,)}
+        limits: dict[str, Any] = {"free_model_rate_limit_per_minute": 2, "premium_models": (PAID,)}
         async with running_node(services, database, **limits) as running:
             premium = {"Authorization": f"Bearer {token_for(new_uuid(), tier='premium')}"}
             async with running.http(**premium) as api:
@@ -320,7 +320,7 @@ def test_free_models_have_a_limit_of_their_own_that_paid_ones_do_not_meet(
 
 def test_the_window_nearest_to_its_end_is_the_one_told(services: EmbeddedServices, database: Database):
     async def go() -> None:
-        limits = {
+        limits: dict[str, Any] = {
             "api_rate_limit_per_15_minutes": 50,
             "rate_limit_messages_per_hour": 20,
             "free_model_rate_limit_per_minute": 30,
@@ -379,7 +379,7 @@ def test_without_redis_reads_go_on_unlimited_and_sends_are_unavailable(
 ):
     async def go() -> None:
         async with own_services(postgres=False) as own:
-            limits = {"api_rate_limit_per_15_minutes": 5, "rate_limit_messages_per_hour": 5}
+            limits: dict[str, Any] = {"api_rate_limit_per_15_minutes": 5, "rate_limit_messages_per_hour": 5}
             redis_url = own.urls.redis_url
             async with (
                 running_node(services, database, redis_url=redis_url, **limits) as running,
