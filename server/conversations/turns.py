@@ -183,7 +183,7 @@ class Turns:
             _check_repeat(accepted, order.request, content=request.content)
         else:
             if screening.rules:
-                facts = {"message": accepted.message.id, "rules": screening.rules}
+                facts = {"message_id": accepted.message.id, "rules": screening.rules}
                 log.warning("a message looks like an order to the model", extra=facts)
             self._begin(accepted, plan, _told(accepted), request_id)
         return accepted
