@@ -197,12 +197,8 @@ def _repetition_from(shown: str, said: str) -> Repetition:
     kept = shown.rstrip()
     for ours in dict.fromkeys((shown, kept)):
         found = overlap(ours, said)
-        if found.pending:
+        if found != NONE:
             return found
-        if found.match is not None:
-            # without the white space at the end: what of it the model says may not have come yet
-            unsure = ours is not shown and not said[found.match.skip :].strip()
-            return Repetition(found.match, unsure)
     return restart(shown, said)
 
 

@@ -50,6 +50,13 @@ def test_a_longer_overlap_may_still_come_about():
     assert overlap(shown, "the old house and the old hat.") == Repetition(Match(len(shown), 29))
 
 
+def test_a_run_at_the_end_does_not_hide_an_overlap_that_begins_inside_a_round():
+    shown = "one two three one two four one two three one two four"
+    assert overlap(shown, "one two ") == Repetition(pending=True, trail=Trail(shown, 22))
+    assert overlap(shown, f"{shown[14:]} and") == Repetition(Match(len(shown), 39))
+    assert overlap(shown, f"{shown} and") == NONE
+
+
 def test_with_a_shorter_match_a_longer_one_is_still_waited_for():
     shown = "one fine day two fine days | one fine day"
     found = overlap(shown, "one fine day")
@@ -118,6 +125,11 @@ def test_the_answer_begun_again_with_other_white_space_is_aligned():
 def test_an_answer_that_is_being_repeated_is_pending():
     found = restart(SHOWN, "Think\nof what")
     assert found == Repetition(None, pending=True, trail=Trail("".join(SHOWN.split()), 11, bare=True))
+
+
+def test_an_answer_that_begins_with_a_run_is_pending_though_only_the_run_has_come():
+    shown = "tra la li " * 20 + "and then the story went on"
+    assert restart(shown, "tra\nla li " * 15).pending
 
 
 def test_white_space_behind_the_whole_answer_is_waited_for():

@@ -95,6 +95,9 @@ def test_no_preamble_is_longer_than_a_line_can_be():
     long = "Sure " + "x" * (MOST_CHARS - 5)
     assert preamble_length(long, final=False) is None
     assert preamble_length(long + "x", final=False) == 0
+    excuse = f"Sorry {'x' * 40}. {'y' * 58}. "
+    assert preamble_length(f"{excuse}Continuing from where I left off:\n", final=True) > 0
+    assert preamble_length(f"{excuse}Continuing from where I left off{' so' * 8}:\n", final=True) == 0
 
 
 def test_of_the_gap_two_line_breaks_belong_to_the_preamble():

@@ -101,6 +101,7 @@ def test_a_continuation_joins(shown: str, continuation: str, joined: str):
         ("Hello ", "", "Hello "),
         ("- Time\n", "- Money", "- Time\n- Money"),
         (f"{ANSWER} ", "Sure, continuing from where I left off:\n\nor teaching.", f"{ANSWER} or teaching."),
+        (f"{ANSWER}\n", "Sure, continuing from where I left off:\n\n\n- One", f"{ANSWER}\n\n- One"),
     ],
 )
 def test_white_space_that_the_model_did_not_see_is_put_right(shown: str, continuation: str, joined: str):
@@ -154,6 +155,27 @@ def test_a_preamble_alone_is_held_until_more_comes():
     assert seam.feed("\nor teaching", 30.0) == "or teaching"
 
 
+def test_behind_a_preamble_white_space_alone_says_nothing_either():
+    seam = a_seam(ANSWER)
+    assert seam.feed("Continuing:\n\n\t", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert seam.feed("think of research or", 1.0) == " or"
+
+
+def test_behind_a_preamble_as_much_is_held_as_without_one():
+    seam = a_seam(RISKS, hold_chars=45)
+    assert seam.feed("Sure, continuing from where I left off:\n\n3.  ", 0.0) is None
+    assert seam.feed("Health" + "!" * 45, 0.0) == "\n3.  Health" + "!" * 45
+
+
+def test_the_white_space_behind_a_repetition_is_waited_for():
+    seam = a_seam(f"{ANSWER}\n\n")
+    assert seam.feed("think of research", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert seam.feed("\n- Or", 1.0) == "\n- Or"
+    assert seam.begin == len(ANSWER)
+
+
 def test_a_word_that_would_be_a_preamble_is_text_if_the_line_goes_on():
     seam = a_seam(ANSWER)
     assert seam.feed("Continuing", 0.0) is None
@@ -198,6 +220,13 @@ def test_a_fence_line_that_is_not_complete_is_waited_for():
     assert seam.feed("``", 0.0) is None
     assert seam.feed("`pyth", 0.8) is None
     assert seam.feed("on\n * height", 1.0) == " * height"
+
+
+def test_a_fence_line_round_a_repetition_is_waited_for_too():
+    seam = a_seam(ANSWER)
+    assert seam.feed("```mark", 0.0) is None
+    assert seam.feed("", 0.7) is None
+    assert seam.feed("down\nthink of research or", 1.0) == " or"
 
 
 def test_a_seam_without_a_hold_decides_at_once():
