@@ -33,7 +33,8 @@ class Connections:
         self._sentinel: _Sentinels | None = None
         self.client: Redis | RedisCluster
         if self.sharded:
-            self.client = RedisCluster.from_url(self._address.plain, **_options())
+            # These pools cannot wait; so many are never in use at once.
+            self.client = RedisCluster.from_url(self._address.plain, max_connections=1024, **_options())
         elif self._address.sentinels:
             self._sentinel = _Sentinels(  # type: ignore[no-untyped-call]
                 list(self._address.sentinels), sentinel_kwargs=_options()
@@ -45,23 +46,21 @@ class Connections:
             )
             self.client = Redis.from_pool(pool)
 
-    async def endpoint(self, key: str = "") -> Endpoint:
-        """Where `key` lives now; asks the sentinels or the cluster's map.
+    @property
+    def known(self) -> Endpoint:
+        """What the URL says of a server; where it is, sentinels or a cluster may know better."""
+        return self._address.endpoint
+
+    async def endpoint(self) -> Endpoint:
+        """Where the server is now; asks the sentinels. In a cluster, where the URL says.
 
         Raises:
-            OSError, RedisError, RedisClusterException: nobody knows.
+            OSError, RedisError: nobody knows.
         """
-        known = self._address.endpoint
-        if self._sentinel is not None:
-            host, port = await self._sentinel.discover_master(self._address.service)
-            return replace(known, host=host, port=port)
-        if isinstance(self.client, RedisCluster):
-            await self.client.initialize()
-            node = self.client.get_node_from_key(key)
-            if node is None:
-                raise ConnectionError("no server of the cluster has this slot")
-            return replace(known, host=str(node.host), port=int(node.port))
-        return known
+        if self._sentinel is None:
+            return self.known
+        host, port = await self._sentinel.discover_master(self._address.service)
+        return replace(self.known, host=host, port=port)
 
     async def reachable(self) -> bool:
         """Whether the server answers within a second or two."""

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 _MAX_BATCH = 512
 _MAX_WAITING_BYTES = 32 * 1024 * 1024
 # After these the connection is of no more use: another server is the primary now, or it knows no scripts.
-_STALE = ("READONLY", "NOSCRIPT", "MOVED", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN")
+_STALE = ("READONLY", "NOSCRIPT", "LOADING", "MASTERDOWN", "NOAUTH")
+# After these another server of the cluster may be the one to ask.
+_MOVED = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY")
 
 
 class _Append:
@@ -51,7 +53,8 @@ class Flusher:
     """Sends appends over one connection of its own.
 
     `connect` opens that connection. `call_seconds` is how long a batch may take, `retry_seconds` the first
-    and longest pause between attempts to connect.
+    and longest pause between attempts to connect. `moved` is told when the server says that it is not, or not
+    now, the one to ask.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Flusher:
         *,
         call_seconds: float = 5.0,
         retry_seconds: tuple[float, float] = (0.05, 1.0),
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
+        self._moved = moved
         self._script = script
         self._call_seconds = call_seconds
         self._retry_seconds = retry_seconds
@@ -181,6 +186,8 @@ class Flusher:
         for waiter in append.waiters:
             if not waiter.done():
                 waiter.set_exception(BrokerUnavailable(str(reply)) if failed else refused(reply))
+        if failed and str(reply).startswith(_MOVED):
+            self._moved()
         if failed and str(reply).startswith(_STALE) and self._wire is not None:
             self._wire.abort()
 

@@ -7,6 +7,7 @@ from typing import Any
 from protocol.position import Position
 from server.adapters.redis import keys, records
 from server.adapters.redis.broker import head_args, head_keys, position_of
+from server.adapters.redis.cluster import Flushers
 from server.adapters.redis.flusher import Flusher
 from server.adapters.redis.refusals import refused
 from server.adapters.redis.scripts import Scripts
@@ -16,7 +17,7 @@ from server.generations.store import Appended, GenerationRecord, GenerationStart
 class RedisGenerationStore:
     """`server.generations.store.GenerationStore` on Redis. Appends go through the flusher."""
 
-    def __init__(self, scripts: Scripts, flusher: Flusher) -> None:
+    def __init__(self, scripts: Scripts, flusher: Flusher | Flushers) -> None:
         self._scripts = scripts
         self._flusher = flusher
 

@@ -41,6 +41,7 @@ _AWAY = (
 _NOT_NOW = re.compile(r"(?:^|\W)(BUSY|MISCONF|NOREPLICAS) ")
 
 _CALLS_AT_ONCE = 500
+_CALLS_AT_ONCE_SHARDED = 50
 
 Word = str | bytes | int
 
@@ -145,7 +146,7 @@ class Scripts:
             BrokerUnavailable
         """
         if self._sharded:
-            return list(await asyncio.gather(*(self.call(name, keys, args) for keys, args in calls)))
+            return await self._one_by_one(name, calls)
         script = self._scripts[name]
         replies: list[Any] = []
         for start in range(0, len(calls), _CALLS_AT_ONCE):
@@ -157,6 +158,16 @@ class Scripts:
                     except away.NoScriptError:
                         await self.client.script_load(script.source)
                         replies += await self._pipeline(script, some)
+        return replies
+
+    async def _one_by_one(
+        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]
+    ) -> list[Any]:
+        """In a cluster each goes to a server of its own; a few of them at once."""
+        replies: list[Any] = []
+        for start in range(0, len(calls), _CALLS_AT_ONCE_SHARDED):
+            some = calls[start : start + _CALLS_AT_ONCE_SHARDED]
+            replies += await asyncio.gather(*(self.call(name, keys, args) for keys, args in some))
         return replies
 
     async def _pipeline(

@@ -22,13 +22,15 @@ from server.channels.broker import Arrival, BrokerUnavailable
 log = logging.getLogger(__name__)
 
 _CHANNELS_AT_ONCE = 500
+_CONFIRMATIONS = {b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe"}
 
 
 class RedisSubscription:
     """`server.channels.broker.Subscription` on Redis, and the control channel of the process.
 
     `ping_seconds` is how long the connection may be silent before it is asked, and again before it is given
-    up. `retry_seconds` is the first and the longest pause between attempts to connect.
+    up. `retry_seconds` is the first and the longest pause between attempts to connect. With `sharded` the
+    users' channels belong to slots; `moved` is told of a user whose slot another server has.
     """
 
     def __init__(
@@ -40,18 +42,22 @@ class RedisSubscription:
         ping_seconds: float = 3.0,
         call_seconds: float = 5.0,
         retry_seconds: tuple[float, float] = (0.05, 1.0),
+        moved: Callable[[str], None] | None = None,
     ) -> None:
         self._connect = connect
+        self._moved = moved
         self._subscribe_verb = "SSUBSCRIBE" if sharded else "SUBSCRIBE"
         self._unsubscribe_verb = "SUNSUBSCRIBE" if sharded else "UNSUBSCRIBE"
+        # Channels in one command must share a slot.
+        self._at_once = 1 if sharded else _CHANNELS_AT_ONCE
         self._ping_seconds = ping_seconds
         self._call_seconds = call_seconds
         self._retry_seconds = retry_seconds
         self._control = keys.node(process).encode()
         self._users: dict[bytes, str] = {}
         self._confirmed: dict[bytes, asyncio.Future[None]] = {}
-        # What the server has still to confirm on this connection, in order; None where nobody waits.
-        self._asked: deque[asyncio.Future[None] | None] = deque()
+        # What the server has still to confirm on this connection, in order: the channel, and who waits.
+        self._asked: deque[tuple[bytes, asyncio.Future[None] | None]] = deque()
         self._wire: Wire | None = None
         self._task: asyncio.Task[None] | None = None
         self._receive: Callable[[Arrival], None] = _ignore
@@ -130,7 +136,7 @@ class RedisSubscription:
             return
         confirmed.cancel()
         if self._wire is not None:
-            self._asked.append(None)
+            self._asked.append((channel, None))
             self._wire.write(packed(self._unsubscribe_verb, channel))
 
     # --- the connection ---
@@ -166,12 +172,10 @@ class RedisSubscription:
             if confirmed.done():
                 self._confirmed[channel] = loop.create_future()
         self._wire = wire
-        channels = list(self._confirmed)
-        for start in range(0, len(channels), _CHANNELS_AT_ONCE):
-            self._ask(wire, channels[start : start + _CHANNELS_AT_ONCE])
+        self._ask(wire, list(self._confirmed))
         # Sharded or not: a node's own channel and the common one are plain ones.
         wire.write(packed("SUBSCRIBE", self._control, keys.WAKE))
-        self._asked += (None, ready)
+        self._asked += ((self._control, None), (keys.WAKE.encode(), ready))
         async with asyncio.timeout(self._call_seconds):
             await asyncio.wait([ready, wire.lost], return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
@@ -195,8 +199,9 @@ class RedisSubscription:
                 wire.write(packed("PING"))
 
     def _ask(self, wire: Wire, channels: list[bytes]) -> None:
-        self._asked += [self._confirmed[channel] for channel in channels]
-        wire.write(packed(self._subscribe_verb, *channels))
+        self._asked += [(channel, self._confirmed[channel]) for channel in channels]
+        some = (channels[start : start + self._at_once] for start in range(0, len(channels), self._at_once))
+        wire.write(b"".join(packed(self._subscribe_verb, *each) for each in some))
 
     # --- what comes in ---
 
@@ -206,14 +211,28 @@ class RedisSubscription:
             self._message(reply[1], reply[2])
         elif kind == b"pong":
             pass
-        elif self._asked and kind in {b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe"}:
-            confirmed = self._asked.popleft()
+        elif kind in _CONFIRMATIONS and self._asked and self._asked[0][0] == reply[1]:
+            _, confirmed = self._asked.popleft()
             if confirmed is not None and not confirmed.done():
                 confirmed.set_result(None)
+        elif self._moved is not None and kind == b"sunsubscribe":
+            self._lose(reply[1])
+        elif self._moved is not None and isinstance(reply, hiredis.ReplyError) and self._asked:
+            # One channel was asked for, and one refusal came; it is asked for elsewhere.
+            self._lose(self._asked.popleft()[0])
         elif self._wire is not None:
-            # An error, or a subscription taken away because a slot moved: begin again.
+            # An error, or a subscription taken away: begin again.
             log.warning("the subscription was refused", extra={"reply": repr(reply)[:200]})
             self._wire.abort()
+
+    def _lose(self, channel: bytes) -> None:
+        """Give a channel up that another server has; who waits is told `BrokerUnavailable`."""
+        user = self._users.pop(channel, None)
+        confirmed = self._confirmed.pop(channel, None)
+        if confirmed is not None:
+            confirmed.cancel()
+        if user is not None and self._moved is not None:
+            self._moved(user)
 
     def _message(self, channel: bytes, data: bytes) -> None:
         try:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from server.embedded.ports import free_port
 from server.embedded.valkey import Valkey
 from tests.adapters.redis.support import a_client, answered
 from tests.services import private_directory
@@ -156,3 +157,97 @@ async def watched() -> AsyncIterator[Watched]:
 
             await answered(known, "the sentinel knows the replica")
         yield Watched(primary, replica, sentinel)
+
+
+@dataclass
+class Cluster:
+    """Several servers, each with its share of the slots."""
+
+    servers: list[Valkey]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://:{PASSWORD}@127.0.0.1:{self.servers[0].port}"
+
+    async def complete(self) -> None:
+        """Wait until every server knows all of them and is content."""
+        for server in self.servers:
+            async with a_client(server.url) as client:
+
+                async def content(client: Any = client) -> bool:
+                    masters = {
+                        nodes[0][1] for _, _, *nodes in await client.execute_command("CLUSTER", "SLOTS")
+                    }
+                    info = await client.execute_command("CLUSTER", "INFO")
+                    return len(masters) == len(self.servers) and b"cluster_state:ok" in info
+
+                await answered(content, "the servers know one another")
+
+    async def ids(self) -> list[bytes]:
+        """The servers' names among themselves."""
+        names = []
+        for server in self.servers:
+            async with a_client(server.url) as client:
+                names.append(await client.execute_command("CLUSTER", "MYID"))
+        return names
+
+    async def number_of(self, key: str) -> int:
+        """Which of the servers has a key."""
+        slot = await self.slot_of(key)
+        for number, server in enumerate(self.servers):
+            async with a_client(server.url) as client:
+                for first, last, *nodes in await client.execute_command("CLUSTER", "SLOTS"):
+                    if first <= slot <= last and nodes[0][1] == server.port:
+                        return number
+        raise AssertionError("nobody has it")
+
+    async def slot_of(self, key: str) -> int:
+        async with a_client(self.servers[0].url) as client:
+            return int(await client.execute_command("CLUSTER", "KEYSLOT", key))
+
+    async def move(self, key: str, to: int) -> None:
+        """Give a key's slot, and all that is in it, to another server."""
+        slot, names, old = await self.slot_of(key), await self.ids(), await self.number_of(key)
+        async with a_client(self.servers[old].url) as source, a_client(self.servers[to].url) as target:
+            await target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[old])
+            await source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[to])
+            while keys := await source.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+                await source.execute_command(
+                    *("MIGRATE", "127.0.0.1", self.servers[to].port, "", 0, 5000, "AUTH", PASSWORD, "KEYS"),
+                    *keys,
+                )
+            for client in (target, source):
+                await client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[to])
+
+
+@asynccontextmanager
+async def a_cluster(count: int = 3) -> AsyncIterator[Cluster]:
+    """So many servers that share the slots, and know one another."""
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(private_directory("cluster"))
+        buses = [free_port() for _ in range(count)]
+        servers = [
+            await stack.enter_async_context(
+                running(
+                    directory,
+                    f"server-{number}",
+                    settings={
+                        "masterauth": PASSWORD,
+                        "cluster-enabled": "yes",
+                        "cluster-port": str(bus),
+                        "cluster-node-timeout": "1500",
+                        "cluster-require-full-coverage": "no",
+                    },
+                )
+            )
+            for number, bus in enumerate(buses)
+        ]
+        share = 16384 // count
+        for number, server in enumerate(servers):
+            async with a_client(server.url) as client:
+                last = 16383 if number == count - 1 else (number + 1) * share - 1
+                await client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+                await client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port, buses[0])
+        cluster = Cluster(servers)
+        await cluster.complete()
+        yield cluster
