@@ -31,7 +31,7 @@ CONNECTION = HTTPConnection({"type": "http", "headers": [], "request_id": "the-i
 def body(problem: Problem) -> dict[str, Any]:
     response = render(problem, CONNECTION)
     assert response.media_type == "application/problem+json"
-    found: dict[str, Any] = json.loads(response.body)
+    found: dict[str, Any] = json.loads(bytes(response.body))
     return found
 
 

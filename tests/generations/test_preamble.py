@@ -96,7 +96,7 @@ def test_no_preamble_is_longer_than_a_line_can_be():
     assert preamble_length(long, final=False) is None
     assert preamble_length(long + "x", final=False) == 0
     excuse = f"Sorry {'x' * 40}. {'y' * 58}. "
-    assert preamble_length(f"{excuse}Continuing from where I left off:\n", final=True) > 0
+    assert preamble_length(f"{excuse}Continuing from where I left off:\n", final=True) not in {0, None}
     assert preamble_length(f"{excuse}Continuing from where I left off{' so' * 8}:\n", final=True) == 0
 
 
