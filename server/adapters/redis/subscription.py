@@ -59,6 +59,7 @@ class RedisSubscription:
         # What the server has still to confirm on this connection, in order: the channel, and who waits.
         self._asked: deque[tuple[bytes, asyncio.Future[None] | None]] = deque()
         self._wire: Wire | None = None
+        self._began = False
         self._task: asyncio.Task[None] | None = None
         self._receive: Callable[[Arrival], None] = _ignore
         self._lost: list[Callable[[], None]] = []
@@ -165,6 +166,8 @@ class RedisSubscription:
     async def _attach(self, wire: Wire) -> None:
         """Subscribe to everything, wait until it is confirmed, and only then tell the gap."""
         loop = asyncio.get_running_loop()
+        # Somebody may have been confirmed on a connection that was lost before all of it was.
+        first, self._began = not self._began, True
         self._asked.clear()
         wire.receive = self._received
         ready: asyncio.Future[None] = loop.create_future()
@@ -181,7 +184,7 @@ class RedisSubscription:
         if not ready.done():
             raise ConnectionResetError("the connection is lost")
         self.reconnects += 1
-        if self.reconnects:
+        if not first:
             self._tell_gap()
 
     async def _listen(self, wire: Wire) -> None:

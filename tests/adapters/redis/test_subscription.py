@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -249,6 +252,7 @@ def test_a_connection_that_fell_silent_is_given_up() -> None:
             listener = Listener()
             listener.hear(adapter)
             await adapter.subscription.subscribe(user)
+            await eventually(lambda: adapter.subscription.reconnects == 0)
             await services.valkey.pause()
             await eventually(lambda: not adapter.subscription.connected)
             await services.valkey.resume()
@@ -261,6 +265,60 @@ def test_a_connection_that_fell_silent_is_given_up() -> None:
             await answered(heard)
 
     asyncio.run(scenario())
+
+
+def test_a_connection_cut_before_all_of_it_was_confirmed_is_a_gap_too(redis_url: str) -> None:
+    """Who was confirmed on it has read on since, and may have missed something."""
+
+    async def scenario() -> None:
+        user = new_id()
+        confirmation = f"chat:{{{user}}}\r\n:1\r\n".encode()
+        async with cut_after(redis_url, confirmation) as url, an_adapter(url) as adapter:
+            listener = Listener()
+            listener.hear(adapter)
+            await adapter.subscription.subscribe(user)
+            # The first one never was connected, so this one is the first that counts.
+            await eventually(lambda: adapter.subscription.reconnects == 0)
+            assert listener.gaps == 1
+
+    asyncio.run(scenario())
+
+
+@asynccontextmanager
+async def cut_after(url: str, last: bytes) -> AsyncIterator[str]:
+    """An address from which the server of `url` is reached; the first to be sent `last` hears no more."""
+    target = urlsplit(url)
+    copying: set[asyncio.Task[None]] = set()
+    cut: list[bytes] = []
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                if last in data and not cut:
+                    cut.append(data)
+                    writer.write(data[: data.index(last) + len(last)])
+                    break
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(target.hostname, target.port)
+        for one, other in ((reader, inner_writer), (inner_reader, writer)):
+            copying.add(asyncio.ensure_future(copy(one, other)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"redis://:{target.password}@127.0.0.1:{port}/0"
+    finally:
+        server.close()
+        for each in copying:
+            each.cancel()
+        await asyncio.gather(*copying, return_exceptions=True)
+        assert cut
 
 
 def test_a_quiet_connection_that_answers_is_kept(redis_url: str) -> None:
