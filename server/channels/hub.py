@@ -152,7 +152,8 @@ class Hub:
     # --- mending ----------------------------------------------------------------------------
 
     async def _mend(self) -> None:
-        users = [user for user in self._stale if user in self._channels]
+        # one that nobody reads is made current when somebody comes
+        users = [user for user in self._stale if user in self._channels and self._channels[user].readers]
         self._stale.clear()
         step = self._limits.parallel_reads
         for start in range(0, len(users), step):

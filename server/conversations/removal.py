@@ -99,7 +99,8 @@ class Removal:
             going = {
                 each
                 for each, status in statuses.items()
-                if status == "running" or (status is None and unbegun)
+                # a sealed one is still to be told, and whoever tells it would write again what is gone
+                if status in {"running", "sealed"} or (status is None and unbegun)
             }
             if going:
                 await asyncio.sleep(pause)

@@ -50,6 +50,7 @@ async def _read(
             request,
             endpoint.body,
             max_bytes=front.limits.max_body_bytes,
+            seconds=front.limits.body_seconds,
             optional=endpoint.body_optional,
         )
     return Asked(request, asker, Caller(actor, asker.address), body, query, ids)

@@ -71,6 +71,7 @@ class DoorLimits:
     rest_wait_seconds: float = 50.0
     ticket_seconds: float = 30.0
     max_body_bytes: int = 256 * 1024
+    body_seconds: float = 30.0
     slow_reader_seconds: float = 30.0
     sse_ping_seconds: float = 15.0
 

@@ -30,6 +30,9 @@ Answers stream over WebSocket and server-sent events: see `/api/chat/docs/wire`.
 parameters are ignored. Times are ISO 8601 in UTC; costs are exact decimal strings. Every answer carries
 `X-Request-ID`; every refusal is a problem (RFC 9457) whose `code` says what it is.
 
+A user asks with a bearer token. A service says `X-Internal-Service: true` and has `X-Service-Key`; with the
+key it may ask for a user, whom `X-User-ID` names.
+
 Another user's things are not found, exactly like things that are not there."""
 
 

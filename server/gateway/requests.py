@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import types
@@ -22,6 +23,7 @@ from server.gateway.problems import Problem, invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_AND_CLOSE = {"Connection": "close"}
 _KEY_CHARS = 255
 _KEY_NAMESPACE = uuid.UUID("6f1a63a5-3f0e-4d5c-9c35-0c2c1b0f8f5e")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}\Z", re.ASCII)
@@ -34,13 +36,26 @@ _TYPES = {"str": "a string", "int": "a whole number", "bool": "true or false", "
 # --- the body ---------------------------------------------------------------------------------
 
 
-async def read_body(request: Request, struct: type[T], *, max_bytes: int, optional: bool = False) -> T:
+async def read_body(
+    request: Request,
+    struct: type[T],
+    *,
+    max_bytes: int,
+    seconds: float = 30.0,
+    optional: bool = False,
+) -> T:
     """The request's JSON body as `struct`; unknown fields are ignored, UUIDs become lower case.
 
     Raises:
         Problem: 400, 413 or 415.
     """
-    raw = await _raw_body(request, max_bytes)
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await _raw_body(request, max_bytes)
+    except TimeoutError as error:
+        raise Problem(
+            400, "VALIDATION_ERROR", "The body did not come in time.", headers=_AND_CLOSE
+        ) from error
     if optional and not raw.strip():
         raw = b"{}"
     elif not _is_json(request):
@@ -56,9 +71,7 @@ async def read_body(request: Request, struct: type[T], *, max_bytes: int, option
 
 async def _raw_body(request: Request, limit: int) -> bytes:
     # the rest is not read: the connection ends with the answer
-    too_large = Problem(
-        413, "PAYLOAD_TOO_LARGE", f"The body is over {limit} bytes.", headers={"Connection": "close"}
-    )
+    too_large = Problem(413, "PAYLOAD_TOO_LARGE", f"The body is over {limit} bytes.", headers=_AND_CLOSE)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise too_large

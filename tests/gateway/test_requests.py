@@ -128,6 +128,20 @@ def test_a_body_is_read_and_what_is_unknown_is_ignored():
     assert body(json.dumps(sent).encode()) == Body("x", None, ID, "text", {"any": [1]}, 0)
 
 
+def test_a_body_that_never_ends_is_not_waited_for_for_ever():
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing ever came")
+
+    async def go() -> None:
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        with pytest.raises(Problem) as refused:
+            await read_body(request, Body, max_bytes=1000, seconds=0.01)
+        assert (refused.value.status, refused.value.headers) == (400, {"Connection": "close"})
+
+    asyncio.run(go())
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 AS_SERVICE = {"X-Internal-Service": "true", "X-Service-Key": INTERNAL_KEY}
 _START_SECONDS = 60.0
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
 
 
 @contextlib.contextmanager
@@ -34,6 +35,7 @@ def serving(services: EmbeddedServices, database: Database, **settings: Any) -> 
         box["loop"], box["over"] = asyncio.get_running_loop(), asyncio.Event()
         async with running_node(services, database, **settings) as running:
             box["node"] = running
+            _loops[running.port] = box["loop"]
             started.set()
             await box["over"].wait()
 
@@ -131,6 +133,11 @@ def begin_endless(running: RunningNode, api: httpx.Client, conversation: str) ->
     generation = str(response.json()["generation"])
     until(lambda: api.get(f"/generations/{generation}").json().get("length") == len("Two words"))
     return generation
+
+
+def release(running: RunningNode, gate: str) -> None:
+    """Let what waits at a gate of the simulator go on."""
+    _loops[running.port].call_soon_threadsafe(running.simulator.release, gate)
 
 
 def until(predicate: Callable[[], T]) -> T:

@@ -15,9 +15,11 @@ import redis
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
 from tests.node.rest import AS_SERVICE, begin, begin_endless, client, fields, problem, say, serving, until
-from tests.running import RunningNode, new_uuid
+from tests.running import RunningNode, new_uuid, running_node
+from tests.scripted.database_cable import DatabaseCable
 from tests.scripted.sse_client import SseClient
 from tests.scripted.tokens import token_for
+from tests.scripted.waiting import eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
@@ -133,6 +135,37 @@ def test_an_erased_user_stays_out_also_with_a_newer_token(node: RunningNode, ser
         problem(later.post("/conversations", json={}), 404, "NOT_FOUND")
         assert later.get("/conversations").json()["total"] == 0
     assert rows_of(node.database, user) == []
+
+
+def test_an_erasure_that_redis_broke_off_goes_on_when_asked_again(
+    services: EmbeddedServices, database: Database, redis_url: str
+):
+    user = new_uuid()
+
+    async def go() -> None:
+        # any server's cable will do
+        async with (
+            DatabaseCable(redis_url) as cable,
+            running_node(services, database, redis_url=cable.url) as running,
+            running.http(None, **AS_SERVICE) as service,
+        ):
+            async with running.http(user) as api:
+                made = (await api.post("/conversations", json={})).json()["id"]
+                await api.post(f"/conversations/{made}/messages", json={"content": "hi"})
+            cable.unplug()
+            problem(await service.delete(f"/internal/users/{user}"), 503, "UNAVAILABLE")
+            problem(await service.post(f"/internal/users/{user}/revoke"), 503, "UNAVAILABLE")
+            assert keys_of(redis_url, user)
+            cable.plug()
+
+            async def erased() -> bool:
+                return (await service.delete(f"/internal/users/{user}")).status_code == 200
+
+            assert await eventually(erased)
+
+    asyncio.run(go())
+    assert keys_of(redis_url, user) <= {f"chat:{{{user}}}:revoked", f"chat:{{{user}}}:places"}
+    assert rows_of(database, user) == []
 
 
 # --- exporting --------------------------------------------------------------------------------
