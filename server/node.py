@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.types import ASGIApp
@@ -48,7 +49,7 @@ from server.conversations.tokens import Calibration, estimate_text
 from server.conversations.turns import TurnLimits, Turns
 from server.gateway.auth import Authenticator, mint
 from server.gateway.front import DoorLimits, Front, Health
-from server.gateway.routes import build_app
+from server.gateway.routes import PREFIXES, build_app
 from server.gateway.verification import RemoteVerification
 from server.generations.durations import Durations
 from server.generations.effects import GenerationLimits
@@ -376,7 +377,7 @@ def build_node(
         limits=DoorLimits(
             rest_wait_seconds=settings.rest_wait_seconds, slow_reader_seconds=settings.slow_reader_seconds
         ),
-        origins=frozenset(settings.allowed_origins),
+        origins=frozenset({*settings.allowed_origins, *_origin_of(settings.public_url)}),
         proxies=tuple(ipaddress.ip_network(each, strict=False) for each in settings.trusted_proxies),
         internal_key=around.internal_key,
         health=Health(
@@ -391,6 +392,7 @@ def build_node(
         kick_outbox=custodian.kick,
         version=VERSION,
         estimate_ms=durations.estimate_ms,
+        public_url=_base_of(settings.public_url),
         metrics=metrics.render if settings.enable_metrics else None,
         demo_token=None
         if settings.app_env == "production"
@@ -466,6 +468,19 @@ def _demo_token(secret: str, user: str, wall: float) -> dict[str, Any]:
 
 async def _connected(publisher: RabbitPublisher | None) -> bool | None:
     return publisher.connected if publisher is not None else None
+
+
+def _origin_of(url: str) -> tuple[str, ...]:
+    """The origin of the pages at a URL."""
+    parts = urlsplit(url)
+    return (f"{parts.scheme}://{parts.netloc}".lower(),) if url else ()
+
+
+def _base_of(url: str) -> str:
+    """Where the API is below a URL that clients use: there, if it has a path of its own."""
+    if not url:
+        return ""
+    return url.rstrip("/") if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}{PREFIXES[0]}"
 
 
 def _request_id() -> str:

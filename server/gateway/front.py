@@ -89,6 +89,7 @@ class Front:
     """Everything a door needs. `ready` says why the node takes no sessions, or `None`.
 
     `drained` is set once the node goes away: who waits for an answer is sent on.
+    `public_url` is where clients reach the service, for links; empty: where the request came to.
     `demo_token`, where there is a demo page, makes `{token, user, expires_at}`: another token for the user
     it is given, or one for a user of its own choice.
     """
@@ -112,6 +113,7 @@ class Front:
     kick_outbox: Callable[[], None]
     version: str
     estimate_ms: Callable[[str], int]
+    public_url: str = ""
     metrics: Callable[[], bytes] | None = None
     demo_token: Callable[[str | None], dict[str, Any]] | None = None
     drained: asyncio.Event = field(default_factory=asyncio.Event)

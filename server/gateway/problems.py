@@ -47,6 +47,10 @@ TITLES: dict[int, str] = {
 }
 
 
+_TOO_MANY = 429
+_COME_BACK_MS = 5000  # where nothing better is known: about as long as an answer takes
+
+
 class Problem(Exception):  # noqa: N818 - the RFC's word
     """A refusal by a door. `extra` members are added to the body as they are."""
 
@@ -108,6 +112,8 @@ def problem_of(refusal: Refusal) -> Problem:
 def render(problem: Problem, connection: HTTPConnection) -> Response:
     """The problem's response."""
     retry_ms = problem.retry_after_ms
+    if retry_ms is None and problem.status == _TOO_MANY:
+        retry_ms = _COME_BACK_MS
     retry_seconds = None if retry_ms is None else max(1, math.ceil(retry_ms / 1000))
     body: dict[str, Any] = {
         "type": "about:blank",

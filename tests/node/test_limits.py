@@ -224,7 +224,8 @@ def test_what_is_refused_or_was_said_before_uses_nothing_up(services: EmbeddedSe
             for refused, status, code, left in refusals:
                 assert told(refused) == left, refused.text
                 if code:
-                    problem(refused, status, code)
+                    body = problem(refused, status, code)
+                    assert ("retryAfter" in body) == (status == 429)
                 else:
                     assert refused.status_code == status
             await api.post(f"/generations/{first.json()['generation']}/stop")

@@ -240,6 +240,33 @@ def test_pages_of_other_origins_read_nothing(api: httpx.Client, origin: str):
     assert "access-control-allow-origin" not in api.get("/conversations", headers={"Origin": origin}).headers
 
 
+@pytest.mark.parametrize(
+    ("public_url", "base", "origin"),
+    [
+        ("https://chat.example/", "https://chat.example/api/chat", "https://chat.example"),
+        ("https://api.example/api/chatbot", "https://api.example/api/chatbot", "https://api.example"),
+    ],
+)
+def test_links_lead_to_where_clients_reach_the_service_and_its_pages_may_connect(
+    services: EmbeddedServices, database: Database, public_url: str, base: str, origin: str
+):
+    async def go() -> None:
+        async with running_node(services, database, public_url=public_url) as running:
+            user = new_uuid()
+            async with running.http(user) as api:
+                made = (await api.post("/conversations", json={})).json()["id"]
+                sent = await api.post(
+                    f"/conversations/{made}/messages",
+                    json={"content": "hi"},
+                    headers={"Prefer": "respond-async"},
+                )
+            assert sent.json()["events"] == f"{base}/generations/{sent.json()['generation']}/events"
+            client = await running.client(user, connect=False)
+            await client.connect(running.ws_url, headers={"Origin": origin})
+
+    asyncio.run(go())
+
+
 # --- correlation ------------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ async def _answer_turn(
         return await _stream(front, principal, accept)
     if "respond-async" in request.headers.get("prefer", ""):
         accepted = await _accepted(accept)
-        return _still_streaming(request, accepted)
+        return _still_streaming(front, request, accepted)
     return await _wait(front, request, principal, accept, regenerated=regenerated)
 
 
@@ -171,7 +171,7 @@ async def _wait(
         if finished is None:
             finished = await _end_of(front, waiter.wait(channel, snapshot.head, accepted.generation.id))
         if finished is None:
-            return _still_streaming(request, accepted)
+            return _still_streaming(front, request, accepted)
     finally:
         front.desk.hub.detach(principal.user, waiter)
     return _ended(front, accepted, finished, regenerated=regenerated)
@@ -202,14 +202,14 @@ async def _accepted(accept: Accept) -> Accepted:
         raise problem_of(refusal) from refusal
 
 
-def _still_streaming(request: Request, accepted: Accepted) -> Response:
+def _still_streaming(front: Front, request: Request, accepted: Accepted) -> Response:
     generation = accepted.generation.id
-    prefix = request.url.path.partition("/conversations/")[0]
+    base = front.public_url or request.url.path.partition("/conversations/")[0]
     body = {
         "user_message": message_json(accepted.message),
         "generation": generation,
         "status": "streaming",
-        "events": f"{prefix}/generations/{generation}/events",
+        "events": f"{base}/generations/{generation}/events",
     }
     return answer(body, status=202, headers={"Preference-Applied": "respond-async"})
 
