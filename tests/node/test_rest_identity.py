@@ -82,7 +82,7 @@ def base64url(data: bytes) -> str:
         pytest.param(bearer(token_for(ME, iss="somebody")), "UNAUTHENTICATED", id="another issuer"),
         pytest.param(bearer(token_for(ME, aud="others")), "UNAUTHENTICATED", id="another audience"),
         pytest.param(bearer(token_for(ME, exp=None)), "UNAUTHENTICATED", id="no end"),
-        pytest.param(bearer(token_for(ME, nbf=time.time() + 600)), "UNAUTHENTICATED", id="not yet"),
+        pytest.param(bearer(token_for(ME, nbf=time.time() + 86_400)), "UNAUTHENTICATED", id="not yet"),
         pytest.param(bearer(token_for(ME, junk="x" * 9000)), "UNAUTHENTICATED", id="huge"),
         pytest.param(bearer(token_for(ME, ttl=-60)), "TOKEN_EXPIRED", id="over"),
     ],
