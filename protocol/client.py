@@ -199,6 +199,8 @@ class ChannelView:
             return False
         if frame.kind == "reasoning":
             held = self.reasoning.setdefault(frame.generation, GrowingText())
+            if frame.attempt < held.attempt:
+                return False
             if frame.attempt > held.attempt or frame.at > held.length:
                 # never replayed, so it begins where it was joined
                 held = self.reasoning[frame.generation] = GrowingText(frame.at)

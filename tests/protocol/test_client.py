@@ -172,6 +172,8 @@ def test_reasoning_joined_late_begins_there_and_a_new_attempt_begins_anew():
     assert view.reasoning["g"].text == "early"
     view.apply(a_delta(0, "again", attempt=2, kind="reasoning"))
     assert view.reasoning["g"].text == "again"
+    assert not view.apply(a_delta(90, "of the first attempt", kind="reasoning"))
+    assert view.reasoning["g"].text == "again"
     assert not view.needs_sync
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import textwrap
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -109,37 +110,47 @@ def test_links_inside_the_repository_lead_somewhere():
 
 GENERATION = "0198c1f2-7a1e-7c3a-9f00-000000000004"
 SESSION = "0198c1f2-7a1e-7c3a-9f00-00000000000b"
+DRAIN_MS = 60
+BEAT_MS = 40
 ANSWER = "Hi 👩‍🚀, all of it!"
 
 
 class Script:
-    """Three connections: refused by a drain, cut in mid-answer, resumed with the end.
+    """Four connections: drained at once, silent, cut in mid-answer, resumed with the end.
 
-    It keeps every command it got.
+    It keeps every command it got, and when each connection came.
     """
 
     def __init__(self) -> None:
         self.connections: list[list[dict[str, Any]]] = []
+        self.times: list[float] = []
 
     async def __call__(self, socket: ServerConnection) -> None:
         got: list[dict[str, Any]] = []
         self.connections.append(got)
+        self.times.append(time.monotonic())
         assert socket.subprotocol == "atma.chat.v1"
         number = len(self.connections)
         await self.expect(socket, got, "hello")
         if number == 1:
+            await self.say(socket, "drain", reconnect_in_ms=DRAIN_MS)
             await socket.close(1012)
             return
-        position = "e:0" if number == 2 else "e:2"
+        position = "e:2" if number == 4 else "e:0"
         await self.say(
             socket,
             "welcome",
             re=None,
             session=SESSION,
-            resume="fresh" if number == 2 else "replay",
+            resume={2: "fresh", 3: "live", 4: "replay"}[number],
             position=position,
+            heartbeat_ms=BEAT_MS if number == 2 else 25_000,
         )
-        if number == 3:
+        if number == 2:
+            await self.expect(socket, got, "message.send")
+            await socket.wait_closed()  # not a word more
+            return
+        if number == 4:
             await self.say(
                 socket, "usage.settled", position="e:2", generation="0198c1f2-7a1e-7c3a-9f00-0000000000ff"
             )
@@ -147,7 +158,7 @@ class Script:
             await self.say(socket, "delta", generation=GENERATION, attempt=2, at=6, text=ANSWER[6:])
         await self.say(socket, "synced", position=position)
         send = await self.expect(socket, got, "message.send")
-        if number == 2:  # the answer to the command is lost in the cut, so it is sent again
+        if number == 3:  # the answer to the command is lost in the cut, so it is sent again
             await self.say(socket, "generation.started", position="e:1", generation=GENERATION)
             await self.say(socket, "delta", generation=GENERATION, attempt=1, at=0, text=ANSWER[:4])
             await self.say(
@@ -196,16 +207,14 @@ async def against_the_script(client: Callable[[str], Awaitable[list[str]]]) -> N
         async with asyncio.timeout(60):
             shown = await client(f"ws://127.0.0.1:{port}/api/chat/ws")
     assert shown == [ANSWER[:4], ANSWER[:6] + " wrong", ANSWER, ANSWER]
-    first, second, third = script.connections
-    assert [command["type"] for command in (*first, *second, *third)] == [
-        "hello",
-        "hello",
-        "message.send",
-        "hello",
-        "message.send",
-    ]
-    assert second[1] == third[1]
-    resume = third[0]["resume"]
+    first, *others = script.connections
+    assert [command["type"] for command in first] == ["hello"]
+    assert [[command["type"] for command in each] for each in others] == [["hello", "message.send"]] * 3
+    assert others[0][1] == others[1][1] == others[2][1]
+    assert script.times[1] - script.times[0] >= DRAIN_MS / 1000
+    assert script.times[2] - script.times[1] >= 2 * BEAT_MS / 1000
+    assert others[1][0]["resume"]["position"] == "e:0"
+    resume = others[2][0]["resume"]
     assert resume["session"] == SESSION
     assert resume["position"] == "e:1"
     assert resume["texts"] == {GENERATION: {"attempt": 1, "at": 12}}

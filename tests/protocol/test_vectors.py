@@ -1,8 +1,10 @@
 """The golden vectors and the JSON Schema (vectors/, schema.py): what client writers test against."""
 
+import hashlib
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,53 @@ def test_an_invalid_frame_is_refused_as_the_vector_says(case: dict[str, Any]):
     with pytest.raises(FrameError) as caught:
         decode_command(case["frame"])
     assert {"code": caught.value.code, "re": caught.value.re} == case["error"]
+
+
+# what a schema cannot say, or JSON itself forbids
+BEYOND_THE_SCHEMA = {
+    "an empty frame",
+    "not JSON",
+    "cut off",
+    "two frames in one",
+    "NUL in a string",
+    "NUL in a key that is not known",
+    "half a surrogate pair",
+    "nested 17 deep",
+    "not a JSON number",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in INVALID if case["name"] not in BEYOND_THE_SCHEMA],
+    ids=lambda case: case["name"],
+)
+def test_an_invalid_frame_is_refused_by_the_schema_too(case: dict[str, Any]):
+    assert not CLIENT.is_valid(json.loads(case["frame"]))
+
+
+def ends_in_vectors() -> list[dict[str, Any]]:
+    """Every `generation.finished` that a vector shows."""
+    shown = [frame for case in STREAMS for frame in case["frames"]]
+    return [
+        frame for frame in [vector("generation.finished"), *shown] if frame["type"] == "generation.finished"
+    ]
+
+
+@pytest.mark.parametrize("end", ends_in_vectors(), ids=lambda end: end["status"])
+def test_an_end_in_a_vector_adds_up(end: dict[str, Any]):
+    text = end["message"]["content"] if end["message"] else ""
+    remaining = [(part["from"], part["to"]) for part in end["segments"] if part["from"] != part["to"]]
+    assert end["length"] == len(text)
+    assert end["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert [0, *(to for _, to in remaining)] == [*(start for start, _ in remaining), len(text)]
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert end["usage"][name] == sum(part["usage"][name] for part in end["segments"])
+    assert Decimal(end["usage"]["cost"]) == sum(Decimal(part["usage"]["cost"]) for part in end["segments"])
+    assert (end["model"], end["served_model"]) == (
+        end["segments"][-1]["model"],
+        end["segments"][-1]["served_model"],
+    )
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=lambda case: case["name"])
