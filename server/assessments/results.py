@@ -8,16 +8,14 @@ absent (an IQ test has none), and so may the profile (an analysis that is not do
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from server.assessments.events import is_uuid, read_time
 from server.conversations.assessment import Assessment, read_assessment
-
-Language = Literal["id", "en"]
+from server.conversations.language import Language, language_of
 
 _DATA = ("test_data", "testData", "assessment_data", "assessmentData")
 _PROFILE = ("test_result", "testResult", "persona_profile", "personaProfile")
@@ -26,22 +24,6 @@ _SCALES = (
     *("viaIs", "via_is", "via", "viais", "industryScore"),
 )
 _MAX_DEPTH = 12
-_LANGUAGE_CHARS = 4000
-_WORD = re.compile(r"[a-z]+")
-_SMALL_WORDS: dict[Language, frozenset[str]] = {
-    "id": frozenset(
-        _WORD.findall(
-            "yang dan di untuk dengan dalam pada dari ini itu adalah kamu anda memiliki tidak akan dapat "
-            "juga atau sebagai lebih serta secara bisa sangat karena saat agar oleh para"
-        )
-    ),
-    "en": frozenset(
-        _WORD.findall(
-            "the and of to you your with is in that for are this can as have will be an on into which who "
-            "from it or not but by their"
-        )
-    ),
-}
 
 
 class ResultMalformed(Exception):  # noqa: N818 - a state of the world, named as one
@@ -92,7 +74,7 @@ def read_result(document: Any, *, asked: str) -> AssessmentResult:
     data, profile = _parts(document)
     linked = document.get("chatbot_id")
     created = read_time(document.get("created_at", document.get("createdAt", document.get("assessmentDate"))))
-    language = language_of(profile)
+    language = language_of(_texts(profile, _MAX_DEPTH))
     context_data = {
         "assessment_id": asked.lower(),
         "assessment_date": None if created is None else created.isoformat(),
@@ -109,19 +91,6 @@ def read_result(document: Any, *, asked: str) -> AssessmentResult:
         language=language,
         linked_conversation=linked.lower() if is_uuid(linked) else None,
     )
-
-
-def language_of(value: Any) -> Language:
-    """The language of the texts in a value, by its small words; Indonesian where nothing tells."""
-    indonesian = english = chars = 0
-    for text in _texts(value, _MAX_DEPTH):
-        words = _WORD.findall(text.lower())
-        indonesian += sum(word in _SMALL_WORDS["id"] for word in words)
-        english += sum(word in _SMALL_WORDS["en"] for word in words)
-        chars += len(text)
-        if chars > _LANGUAGE_CHARS:
-            break
-    return "en" if english > indonesian else "id"
 
 
 def _parts(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,13 +6,14 @@ archive wrote stands in messages of its own, so nothing of it can pass for an in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from server.conversations import tokens
 from server.conversations.assessment import Assessment, Scores, read_assessment, summarise
+from server.conversations.language import Language, known_language
+from server.conversations.profile import budget, profile_text
 from server.conversations.screening import for_model
 from server.conversations.store import MessageRow
 from server.conversations.validate import ContentInvalid, read_text_file
@@ -47,25 +48,11 @@ SYSTEM_PROMPTS: dict[str, str] = {
 }
 """By context type; an unknown one is treated as `general`."""
 
-_PROFILE_HEADING = "My career profile from ATMA's assessment, for reference:"
-_PROFILE_TOKENS = 700
-_MAX_FIELD = 400  # code points kept of one text of a profile
-_MAX_ITEMS = 6
 _TOP_STRENGTHS = 5
 _UNSEEN_IMAGE = "[The user sent an image here, which you cannot see.]"
 _UNREADABLE_FILE = "[The user sent a file here that cannot be read any more.]"
 
-# What of a profile goes to a model, under the names the archive has had for it.
-_PROFILE_FIELDS = {
-    "archetype": ("archetype",),
-    "summary": ("shortSummary", "short_summary", "summary"),
-    "strengths": ("strengths",),
-    "weaknesses": ("weaknesses",),
-    "careers": ("careerRecommendation", "career_recommendation", "careerRecommendations"),
-    "skills": ("skillSuggestion", "skill_suggestion", "skillSuggestions"),
-    "work environment": ("workEnvironment", "work_environment"),
-    "learning style": ("learningStyle", "learning_style"),
-}
+_LANGUAGES: Mapping[Language, str] = {"id": "Indonesian", "en": "English"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +83,42 @@ def build_prompt(
     hole. `factor` is the model's from `tokens.Calibration`.
     """
     assessment = read_assessment(context_data)
-    messages = [{"role": "system", "content": system_text(context_type, assessment, free_model=free_model)}]
-    profile = _profile_text(assessment)
+    language = known_language(context_data)
+    usable = tokens.usable(history_tokens, factor)
+    system = system_text(context_type, assessment, language=language, free_model=free_model)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
+    at = history[-1].created_at.date() if history else None
+    profile = profile_text(context_data, assessment, most_tokens=budget(usable), at=at)
     if profile:
         messages.append({"role": "user", "content": profile})
     count = sum(tokens.estimate_text(message["content"]) for message in messages)
-    rows = newest_that_fit(history, tokens.usable(history_tokens, factor))
+    rows = newest_that_fit(history, usable)
     messages.extend(_message(row, takes_images=takes_images) for row in rows)
     count += sum(_row_tokens(row) for row in rows)
     overhead = tokens.PROMPT_OVERHEAD + tokens.MESSAGE_OVERHEAD * len(messages)
     return Prompt(tuple(messages), count + overhead)
 
 
-def system_text(context_type: str, assessment: Assessment, *, free_model: bool = False) -> str:
-    """The system message: the prompt of the context type, the assessment in numbers, the hint."""
+def system_text(
+    context_type: str,
+    assessment: Assessment,
+    *,
+    language: Language | None = None,
+    free_model: bool = False,
+) -> str:
+    """The system message: the prompt of the context type, the assessment in numbers, the hints.
+
+    `language` is the one the user's results are written in, where that is known.
+    """
     parts = [SYSTEM_PROMPTS.get(context_type, SYSTEM_PROMPTS["general"])]
     summary = summarise(assessment)
     if summary:
         parts.append(f"The user's assessment: {summary}")
     if assessment.via:
         parts.append(f"Strongest character strengths: {_listed(assessment.via[:_TOP_STRENGTHS])}")
+    if language:
+        named = _LANGUAGES[language]
+        parts.append(f"The user's results are written in {named}. Where no message tells otherwise, use it.")
     if free_model:
         parts.append(CONCISE_HINT)
     return "\n\n".join(parts)
@@ -172,37 +175,3 @@ def _longest_run(text: str, char: str) -> int:
 
 def _listed(scores: Scores) -> str:
     return ", ".join(f"{name} ({round(score, 1):g})" for name, score in scores)
-
-
-def _profile_text(assessment: Assessment) -> str | None:
-    """The career profile as a message of the user: written by people or models, so never system text."""
-    profile: dict[str, Any] = {}
-    for name, keys in _PROFILE_FIELDS.items():
-        value = next((assessment.profile[key] for key in keys if assessment.profile.get(key)), None)
-        shown = _field(value)
-        if not shown:
-            continue
-        text = f"{_PROFILE_HEADING}\n{json.dumps({**profile, name: shown}, ensure_ascii=False)}"
-        if tokens.estimate_text(text) > _PROFILE_TOKENS:
-            break
-        profile[name] = shown
-    if not profile:
-        return None
-    return f"{_PROFILE_HEADING}\n{json.dumps(profile, ensure_ascii=False)}"
-
-
-def _field(value: Any) -> str | list[str] | None:
-    """One field of a profile: a text, or a few; of a recommendation its name."""
-    if isinstance(value, list):
-        return [text for item in value[:_MAX_ITEMS] if (text := _short(_name_of(item)))] or None
-    return _short(value)
-
-
-def _name_of(item: Any) -> Any:
-    if isinstance(item, Mapping):
-        return next((item[key] for key in ("careerName", "title", "name") if item.get(key)), None)
-    return item
-
-
-def _short(value: Any) -> str | None:
-    return (value.strip()[:_MAX_FIELD] or None) if isinstance(value, str) else None

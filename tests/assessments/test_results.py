@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from server.assessments.results import ResultMalformed, language_of, read_result
+from server.assessments.results import ResultMalformed, read_result
 from server.conversations.assessment import read_assessment, summarise
 from server.embedded.neighbours.samples import Sample, Shape, sample_result
 
@@ -121,14 +121,14 @@ def test_the_language_is_the_texts(language: Any):
         (None, "id"),
         ({}, "id"),
         ({"careers": ["UX Designer", "Data Scientist"]}, "id"),
-        ("You are open to the new and strong in the face of change", "en"),
-        ("Kamu terbuka pada hal baru dan kuat dalam menghadapi perubahan", "id"),
-        (["the and of", {"deep": ["to you with"]}], "en"),
-        ("THE AND OF", "en"),
+        ({"summary": "You are open to the new and strong in the face of change"}, "en"),
+        ({"summary": "Kamu terbuka pada hal baru dan kuat dalam menghadapi perubahan"}, "id"),
+        ({"a": ["the and of", {"deep": ["to you with"]}]}, "en"),
+        ({"a": "THE AND OF"}, "en"),
     ],
 )
 def test_the_language_is_told_by_small_words(value: Any, language: str):
-    assert language_of(value) == language
+    assert read_result(a_document() | {"test_result": value}, asked=RESULT).language == language
 
 
 def test_what_postgresql_cannot_hold_is_replaced():

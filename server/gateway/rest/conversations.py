@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from server.channels.broker import BrokerUnavailable
 from server.conversations.assessment import read_assessment
-from server.conversations.language import language_of
+from server.conversations.language import known_language, language_of
 from server.conversations.refusal import Refusal, unavailable
 from server.conversations.store import ConversationChange
 from server.conversations.suggestions import suggest
@@ -156,16 +156,16 @@ async def delete(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
 
 
 async def suggestions(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
-    """`GET /conversations/{id}/suggestions`: in the language the conversation is in."""
+    """`GET /conversations/{id}/suggestions`: in the language the conversation, or the result, is in."""
     conversation, user = asked.ids["conversation"], asked.principal.user
     row = await from_store(front.store.conversation(user, conversation))
     page = await from_store(front.store.messages(user, conversation, limit=_NEWEST))
     said = [
         each.content for each in page.messages if each.sender_type == "user" and each.content_type == "text"
     ]
-    questions = suggest(
-        row.context_type, read_assessment(row.context_data), language=language_of(reversed(said))
-    )
+    # who has not said anything yet is answered in the language of the results
+    language = language_of(reversed(said), otherwise=known_language(row.context_data) or "id")
+    questions = suggest(row.context_type, read_assessment(row.context_data), language=language)
     return answer({"suggestions": list(questions)})
 
 
