@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from typing import Any, Self
 import redis.asyncio
 
 from server.embedded.openrouter.simulator import Simulator
+from server.embedded.ports import free_port
 from server.embedded.services import EmbeddedServices
 from tests.running import INTERNAL_KEY, Truth, new_uuid
 from tests.scripted.sse_client import SseClient
@@ -34,6 +36,7 @@ from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
 _ROOT = Path(__file__).parent.parent.parent
+_LAUNCH = _ROOT / "server" / "embedded" / "launch.py"
 _READY = re.compile(rb"ready: http://127\.0\.0\.1:(\d+)/")
 _START_SECONDS = 90.0
 
@@ -99,14 +102,84 @@ class NodeProcess:
             return await self.process.wait()
 
 
+class NodeEnded(Exception):  # noqa: N818 - what happened, named as such
+    """A node ended, or was silent, while starting; with what it said."""
+
+
+async def start_node(name: str, environment: Mapping[str, str], *, cwd: Path, logs: Path) -> NodeProcess:
+    """A node as a process of its own, once it takes sessions.
+
+    It is in a session of its own, so that Ctrl-C is for its starter, and does not outlive it.
+
+    Raises:
+        NodeEnded
+    """
+    log = logs / f"{name}.log"
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(signal.SIGTERM)), ""]
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *launcher,
+            sys.executable,
+            "-m",
+            "server",
+            "run",
+            cwd=cwd,
+            env={**environment, "PYTHONPATH": str(_ROOT), "NODE_ID": name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            node = NodeProcess(name, process, await _announced(process), log)
+            await _takes_sessions(node)
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        if isinstance(error, NodeEnded | TimeoutError):
+            said = log.read_text(errors="replace")[-4000:]
+            raise NodeEnded(f"{name} did not start:\n{said}") from error
+        raise
+    return node
+
+
+async def _announced(process: asyncio.subprocess.Process) -> int:
+    assert process.stdout is not None
+    while line := await process.stdout.readline():
+        match = _READY.match(line)
+        if match is not None:
+            return int(match[1])
+    raise NodeEnded
+
+
+async def _takes_sessions(node: NodeProcess) -> None:
+    client = SseClient(node.base, None, user="nobody")
+
+    async def ready() -> bool:
+        if not node.alive:
+            raise NodeEnded
+        return bool((await client.rest("GET", "/health/ready")).status_code == 200)
+
+    try:
+        assert await eventually(ready, _START_SECONDS, what=f"{node.name} takes sessions")
+    finally:
+        await client.close()
+
+
 @dataclass
 class Cluster(Truth):
-    """So many nodes. `settings` are environment variables."""
+    """So many nodes. `settings` are environment variables.
+
+    With `keep_ports` a node that replaces another listens where that one did, as behind a load balancer.
+    """
 
     services: EmbeddedServices
     database: Database
     count: int = 2
     settings: dict[str, str] = field(default_factory=dict)
+    keep_ports: bool = False
     nodes: list[NodeProcess] = field(default_factory=list)
     clients: list[RecordingClient | SseClient] = field(default_factory=list)
     all_started: list[NodeProcess] = field(default_factory=list)
@@ -116,7 +189,11 @@ class Cluster(Truth):
         self.simulator = await Simulator(human_speed=False, keep_calls=50_000).__aenter__()
         assert self.services.urls.redis_url is not None
         self.redis = redis.asyncio.Redis.from_url(self.services.urls.redis_url, socket_timeout=5)
-        self.nodes = list(await asyncio.gather(*(self.start() for _ in range(self.count))))
+        self.nodes = list(
+            await asyncio.gather(
+                *(self.start(free_port() if self.keep_ports else 0) for _ in range(self.count))
+            )
+        )
         return self
 
     async def __aexit__(
@@ -132,60 +209,31 @@ class Cluster(Truth):
         await self.simulator.__aexit__(None, None, None)
         self._directory.cleanup()
 
-    async def start(self) -> NodeProcess:
-        """Another node, once it is ready. It is not put into `nodes`."""
-        name = f"n{secrets.token_hex(4)}"
-        log = Path(self._directory.name, f"{name}.log")
+    async def start(self, port: int = 0) -> NodeProcess:
+        """Another node, once it is ready; port 0 takes a free one. It is not put into `nodes`."""
         keep = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG", "TMPDIR"}}
-        with log.open("wb") as errors:  # noqa: ASYNC230 - a moment, before anything is measured
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "server",
-                "run",
-                cwd=self._directory.name,
-                env={
-                    **keep,
-                    "PYTHONPATH": str(_ROOT),
-                    **_SETTINGS,
-                    "NODE_ID": name,
-                    "DATABASE_URL": self.database.app_url,
-                    "DATABASE_ADMIN_URL": self.database.admin_url,
-                    "REDIS_URL": self.services.urls.redis_url or "",
-                    "OPENROUTER_BASE_URL": self.simulator.base_url,
-                    "OPENROUTER_API_KEY": self.simulator.key,
-                    **self.settings,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-        assert process.stdout is not None
-        async with asyncio.timeout(_START_SECONDS):
-            while line := await process.stdout.readline():
-                match = _READY.match(line)
-                if match is not None:
-                    node = NodeProcess(name, process, int(match[1]), log)
-                    self.all_started.append(node)
-                    await self._takes_sessions(node)
-                    return node
-        said = log.read_text()  # noqa: ASYNC240
-        raise AssertionError(f"a node ended while starting:\n{said}")
-
-    async def _takes_sessions(self, node: NodeProcess) -> None:
-        client = SseClient(node.base, None, user="nobody")
-
-        async def ready() -> bool:
-            return bool((await client.rest("GET", "/health/ready")).status_code == 200)
-
-        try:
-            assert await eventually(ready, _START_SECONDS, what=f"{node.name} takes sessions")
-        finally:
-            await client.close()
+        node = await start_node(
+            f"n{secrets.token_hex(4)}",
+            {
+                **keep,
+                **_SETTINGS,
+                "PORT": str(port),
+                "DATABASE_URL": self.database.app_url,
+                "DATABASE_ADMIN_URL": self.database.admin_url,
+                "REDIS_URL": self.services.urls.redis_url or "",
+                "OPENROUTER_BASE_URL": self.simulator.base_url,
+                "OPENROUTER_API_KEY": self.simulator.key,
+                **self.settings,
+            },
+            cwd=Path(self._directory.name),
+            logs=Path(self._directory.name),
+        )
+        self.all_started.append(node)
+        return node
 
     async def replace(self, node: NodeProcess) -> NodeProcess:
         """Start another node in the place of one that is gone."""
-        other = await self.start()
+        other = await self.start(node.port if self.keep_ports else 0)
         self.nodes[self.nodes.index(node)] = other
         return other
 
