@@ -124,7 +124,7 @@ async def running(
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[Watched]:
-    """A primary with a replica that takes over as soon as a sentinel misses the primary for half a second."""
+    """A primary with a replica that takes over as soon as a sentinel misses the primary for a second."""
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(private_directory("watched"))
         primary = await stack.enter_async_context(
@@ -146,7 +146,7 @@ async def watched() -> AsyncIterator[Watched]:
             await client.execute_command("SENTINEL", "MONITOR", "mine", "127.0.0.1", primary.port, 1)
             for option, value in (
                 ("auth-pass", PASSWORD),
-                ("down-after-milliseconds", "500"),
+                ("down-after-milliseconds", "1000"),
                 ("failover-timeout", "2000"),
             ):
                 await client.execute_command("SENTINEL", "SET", "mine", option, value)

@@ -6,16 +6,18 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
 from server.adapters.redis.adapter import RedisAdapter
 from server.adapters.redis.scripts import LogWindow
-from server.channels.broker import Arrival, EventArrived, TextArrived
+from server.channels.broker import Arrival, BrokerUnavailable, EventArrived, TextArrived
 from server.generations.store import GenerationRecord, GenerationStart
 
 DEADLINE_SECONDS = 20.0
+
+T = TypeVar("T")
 
 
 def new_id() -> str:
@@ -109,6 +111,16 @@ async def answered(is_so: Callable[[], Awaitable[bool]], what: str = "") -> None
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"never happened: {what}") from None
+
+
+async def at_last(call: Callable[[], Awaitable[T]]) -> T:
+    """What the store answers once it can: while it changes hands, it may be away again at any call."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                await asyncio.sleep(0.01)
 
 
 class Listener:

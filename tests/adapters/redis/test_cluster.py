@@ -17,6 +17,7 @@ from tests.adapters.redis.support import (
     a_client,
     an_adapter,
     answered,
+    at_last,
     begun,
     eventually,
     held_text,
@@ -136,8 +137,8 @@ def test_a_slot_that_moves_takes_its_users_along_and_tells_a_gap(cluster: Cluste
             await appended_at_last(adapter, start, 7, "after")
             await appended_at_last(adapter, beside, 0, "untouched")
             await eventually(lambda: listener.gaps > 0)
-            assert await held_text(adapter, start) == "before after"
-            head = (await adapter.broker.snapshot(user)).head
+            assert await at_last(lambda: held_text(adapter, start)) == "before after"
+            head = (await at_last(lambda: adapter.broker.snapshot(user))).head
             assert head.epoch != before.epoch, "another server is another epoch"
 
             async def heard() -> bool:
@@ -172,8 +173,8 @@ def test_a_server_that_is_gone_takes_only_its_own_users_away_until_it_is_back(cl
             await cluster.servers[1].start()
             await appended_at_last(adapter, start, 0, "x")
             await eventually(lambda: listener.gaps > 0 and adapter.subscription.connected)
-            assert await held_text(adapter, start) == "x"
-            assert await held_text(adapter, beside) == "yyyyy"
+            assert await at_last(lambda: held_text(adapter, start)) == "x"
+            assert await at_last(lambda: held_text(adapter, beside)) == "yyyyy"
             await eventually(lambda: heard_by([t for t in listener.texts if t.user == other]) == "yyyyy")
 
     asyncio.run(scenario())

@@ -18,6 +18,8 @@ from tests.adapters.redis.support import (
     Listener,
     a_client,
     an_adapter,
+    answered,
+    at_last,
     begun,
     eventually,
     held_text,
@@ -31,12 +33,12 @@ async def works(adapter: RedisAdapter) -> None:
     """All three ways to the server: the client, the appends, the subscription."""
     listener = Listener()
     listener.hear(adapter)
-    start = await begun(adapter)
+    start = await at_last(lambda: begun(adapter))
     await adapter.subscription.subscribe(start.user)
     await appended_at_last(adapter, start, 0, "né")
-    assert await held_text(adapter, start) == "né"
+    assert await at_last(lambda: held_text(adapter, start)) == "né"
     await eventually(lambda: len(listener.texts) == 1)
-    assert await adapter.reachable()
+    await answered(adapter.reachable)
 
 
 def test_all_connections_use_the_database_of_the_url(redis_url: str) -> None:
@@ -124,10 +126,10 @@ def test_after_a_failover_the_promoted_replica_is_used_and_is_another_epoch() ->
             async with asyncio.timeout(20):
                 await appended_at_last(adapter, start, 7, "after")
             await eventually(lambda: listener.gaps > 0 and adapter.subscription.connected)
-            assert await held_text(adapter, start) == "before after"
-            after = (await adapter.broker.snapshot(start.user)).head
+            assert await at_last(lambda: held_text(adapter, start)) == "before after"
+            after = (await at_last(lambda: adapter.broker.snapshot(start.user))).head
             assert after.epoch != before.epoch
-            assert await adapter.broker.read_log(start.user, before) is None
+            assert await at_last(lambda: adapter.broker.read_log(start.user, before)) is None
             await works(adapter)
             # The old primary comes back and is a replica: nobody writes to it.
             await servers.primary.start()
