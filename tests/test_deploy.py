@@ -19,15 +19,18 @@ import pytest
 import yaml
 
 from server.settings import Settings, load
+from tests.cluster.balancer import deployed_configuration, haproxy, local_configuration
+from tests.debian import NotInstalled
 from tests.dockerfile import ROOT, ignored, image_environment, instructions, one
 from tests.services import unavailable
 
 _COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-_SERVER: dict[str, Any] = _COMPOSE["services"]["server"]
+_SERVER: dict[str, Any] = _COMPOSE["services"]["chat"]
+_BALANCER: dict[str, Any] = _COMPOSE["services"]["balancer"]
 _SETTINGS = {name.upper() for name in Settings.model_fields}
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
-# the two services that bring passwords of their own
-_OF_THE_COMPOSITION = {"REDIS_PASSWORD", "RABBITMQ_PASSWORD"}
+# passwords of two services, how many nodes, and their network
+_OF_THE_COMPOSITION = {"REDIS_PASSWORD", "RABBITMQ_PASSWORD", "NODES", "SUBNET"}
 
 
 def _seconds(duration: str) -> float:
@@ -214,7 +217,8 @@ def test_the_composition_is_the_server_and_what_it_needs():
     assert _SERVER["build"] == "."
     assert {
         name for name, need in _SERVER["depends_on"].items() if need["condition"] == "service_healthy"
-    } == {*images} - {"server"}
+    } == {*images} - {"chat", "balancer"}
+    assert _BALANCER["depends_on"] == {"chat": {"condition": "service_healthy"}}
 
 
 def test_whatever_is_waited_for_says_whether_it_is_well():
@@ -244,7 +248,7 @@ def test_every_variable_of_the_composition_is_a_setting_or_written_at_its_head()
     assert named - _SETTINGS == _OF_THE_COMPOSITION
     head = (ROOT / "compose.yaml").read_text(encoding="utf-8").partition("\nname:")[0]
     required = {name for name, operator, _ in _variables(_COMPOSE) if operator == "?"}
-    assert {name for name in required if name not in head} == set()
+    assert {name for name in required | _OF_THE_COMPOSITION if name not in head} == set()
 
 
 def test_no_secret_has_a_default():
@@ -253,7 +257,7 @@ def test_no_secret_has_a_default():
         if secret.search(name):
             assert (operator == "?" and word) or (operator, word) == ("-", ""), name
     for service in _COMPOSE["services"].values():
-        for name, value in service["environment"].items():
+        for name, value in service.get("environment", {}).items():
             if secret.search(name) or "://" in str(value):
                 assert _variables(str(value)), name
 
@@ -281,3 +285,68 @@ def test_the_composition_starts_with_sound_settings(monkeypatch: pytest.MonkeyPa
     )
     hosts = [str(url.get_secret_value()) for url in (settings.redis_url, settings.rabbitmq_url) if url]
     assert [re.search(r"@([a-z]+):", host)[1] for host in hosts] == ["valkey", "rabbitmq"]  # type: ignore[index]
+
+
+# --- several nodes behind a balancer -------------------------------------------------------------
+
+
+def _timeout(name: str) -> float:
+    """A timeout of the balancer, in seconds."""
+    (found,) = re.findall(rf"^ +timeout {name} (\S+)$", deployed_configuration(), re.MULTILINE)
+    return _seconds(found)
+
+
+def test_there_may_be_any_number_of_nodes_and_clients_reach_them_by_the_balancer_alone():
+    assert {"ports", "container_name", "hostname"} & {*_SERVER} == set()
+    assert [name for name, service in _COMPOSE["services"].items() if "ports" in service] == ["balancer"]
+    assert _filled_in(_BALANCER["ports"][0], {}) == "3006:3006"
+    assert "    bind :3006\n" in deployed_configuration()
+    port = Settings.model_fields["port"].default
+    assert re.search(rf"^ +server-template node 1-\d+ chat:{port} ", deployed_configuration(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("nodes", [None, 1, 3])
+def test_haproxy_has_nothing_to_say_of_the_balancers_configuration(nodes: int | None, tmp_path: Path):
+    try:
+        program = haproxy()
+    except NotInstalled as error:
+        unavailable("HAProxy", error)
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(
+        deployed_configuration()
+        if nodes is None
+        else local_configuration("127.0.0.1", 20_000, range(20_001, 20_001 + nodes), "/here")
+    )
+    said = subprocess.run(
+        [program, "-c", "-f", configuration], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"WARNING|ALERT", said.stdout + said.stderr) is None, said.stderr
+
+
+def test_the_balancer_asks_the_nodes_whether_they_are_ready_and_ties_no_client_to_one():
+    configuration = deployed_configuration()
+    assert "    option httpchk GET /health/ready\n    http-check expect status 200\n" in configuration
+    assert re.search(r"^ +default-server check ", configuration, re.MULTILINE)
+    assert re.search(r"cookie|stick|balance source|balance uri|\bhash\b", configuration) is None
+    # nor is the image's own check another one here
+    assert "healthcheck" not in _SERVER
+
+
+def test_the_balancer_waits_longer_than_the_server_is_ever_silent():
+    settings = Settings.model_fields
+    silent = max(1.2 * settings["heartbeat_seconds"].default, settings["rest_wait_seconds"].default)
+    for name in ("client", "server", "tunnel"):
+        assert _timeout(name) > 1.2 * silent, name
+
+
+def test_the_balancer_ends_before_it_is_killed():
+    (hard,) = re.findall(r"^ +hard-stop-after (\S+)$", deployed_configuration(), re.MULTILINE)
+    assert _seconds(hard) < _seconds(_BALANCER["stop_grace_period"])
+
+
+def test_the_nodes_believe_the_balancer_and_the_balancer_no_client():
+    (network,) = _COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert _SERVER["environment"]["TRUSTED_PROXIES"] == network["subnet"]
+    assert "    http-request set-header X-Forwarded-For %[src]\n" in deployed_configuration()
+    assert not any("network" in key for service in _COMPOSE["services"].values() for key in service)
