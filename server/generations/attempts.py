@@ -136,8 +136,9 @@ class Answer:
             self._closed.append(self.present)
         self._draft = Draft(attempt, model, self.length, self.length)
 
-    def withdraw(self) -> None:
-        """The present attempt never was; the one before it is the present one again, and over."""
+    def withdraw(self, attempt: int) -> None:
+        """This attempt and those behind it never were, nor said anything; the one before it is over."""
+        self._closed = [note for note in self._closed if note.attempt < attempt]
         self._draft = None
 
     def put(self, at: int, text: str) -> None:

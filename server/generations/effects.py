@@ -81,10 +81,11 @@ class AttemptNote:
 class StopRequested:
     """A session asked the generation to stop.
 
-    `unannounced`: the store refused the last `Announce` because of it, so that attempt never was.
+    `unannounced`: the store refused this attempt's `Announce` because of it, so neither it nor one behind it
+    ever was; 0: all were announced.
     """
 
-    unannounced: bool = False
+    unannounced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,11 @@ Sans-I/O. It also counts what the attempt said and what of that is shown, since 
 
 from __future__ import annotations
 
+import math
+
 from server.generations.attempts import Answer
 from server.generations.effects import Continuation, GenerationLimits
+from server.generations.overlap import tells
 from server.generations.seam import Seam
 
 Placed = tuple[int, str]
@@ -70,6 +73,16 @@ class Joining:
     def close(self) -> Placed | None:
         """The model has finished: what the seam still held."""
         return self._joined(self._seam.close()) if self._seam is not None else None
+
+    def relinquish(self) -> Placed | None:
+        """The model broke off and no other goes on: what the seam held, where it is surely something new."""
+        if self._seam is None or not self._seam.held:
+            return None
+        seam, self._seam = self._seam, None
+        text = seam.feed("", math.inf)
+        if text is None or not tells(text) or seam.begin < self._answer.length:
+            return None
+        return self._begin(seam.begin, text)
 
     def think(self, text: str) -> int:
         """The model thought aloud; the place of this in all its thoughts."""

@@ -181,7 +181,7 @@ class Machine:
     def receive(self, fact: Fact, now: float) -> list[Effect]:
         """What follows from a fact."""
         if isinstance(fact, StopRequested):
-            return self._stop(unannounced=fact.unannounced)
+            return self._stop(fact.unannounced)
         if self.state is State.OVER:
             return []
         match fact:
@@ -269,7 +269,7 @@ class Machine:
         draft.fail(failure, status)
         decision = self._decide(spoke=draft.begun, now=now, retry_after_seconds=retry_after_seconds)
         if isinstance(decision, policy.GiveUp):
-            return self._end("failed", None, decision.code)
+            return self._give_up(decision.code, now)
         cause = policy.RULES[failure].cause
         return [CloseUpstream(), *self._switch(decision.model, cause, now, pause=decision.pause_seconds)]
 
@@ -359,7 +359,7 @@ class Machine:
         if now >= clocks.whole:
             if self._is_whole():
                 return self._complete(now)
-            return self._end("failed", None, ErrorCode.GENERATION_TIMEOUT)
+            return self._give_up(ErrorCode.GENERATION_TIMEOUT, now)
         effects: list[Effect] = []
         if clocks.reopen is not None and now >= clocks.reopen:
             effects.append(self._call(now))
@@ -394,11 +394,11 @@ class Machine:
 
     # --- ends -------------------------------------------------------------------------------
 
-    def _stop(self, *, unannounced: bool) -> list[Effect]:
-        if unannounced and self._answer.is_open and self._attempt > 1:
-            # whatever end was decided meanwhile is not carried out yet: it stands behind the announcement
-            self._answer.withdraw()
-            self._attempt -= 1
+    def _stop(self, unannounced: int) -> list[Effect]:
+        if 1 < unannounced <= self._attempt and self._answer.is_open:
+            # whatever was decided meanwhile is not carried out yet: it stands behind the announcement
+            self._answer.withdraw(unannounced)
+            self._attempt = unannounced - 1
             self.model = self._answer.notes[-1].model
         elif self.state is State.OVER:
             return []
@@ -417,6 +417,11 @@ class Machine:
     def _complete(self, now: float) -> list[Effect]:
         released = self._placed(self._joining.close(), now)
         return released + self._end("completed", self._answer.draft.finish or "stop", None)
+
+    def _give_up(self, code: ErrorCode, now: float) -> list[Effect]:
+        # what the seam still held nobody is going to say again
+        released = self._placed(self._joining.relinquish(), now)
+        return released + self._end("failed", None, code)
 
     def _hand_over(self, now: float) -> list[Effect]:
         if not self._answer.is_open:

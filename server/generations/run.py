@@ -321,7 +321,7 @@ class Run:
             # the attempt never was, nor what was to follow it
             self._stopping = True
             self._effects.clear()
-            self.feed(StopRequested(unannounced=True))
+            self.feed(StopRequested(unannounced=effect.attempt))
             return
         except Fenced as fence:
             # one's own success whose reply was lost

@@ -124,7 +124,7 @@ class Driving:
         for fact in facts:
             was_over = self.over
             told = self.machine.receive(fact, self.now)
-            assert not was_over or not told or fact == StopRequested(unannounced=True)
+            assert not was_over or not told or (isinstance(fact, StopRequested) and fact.unannounced)
             effects += self._hold(told)
         return effects
 

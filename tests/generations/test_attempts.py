@@ -123,7 +123,16 @@ def test_an_attempt_that_was_withdrawn_never_was():
     answer = Answer("abc", [a_note(1, start=0, to=3)])
     before = answer.notes
     answer.open(2, "m")
-    answer.withdraw()
+    answer.withdraw(2)
+    assert (answer.notes, answer.is_open) == (before, False)
+
+
+def test_nor_was_one_behind_it():
+    answer = Answer("abc", [a_note(1, start=0, to=3)])
+    before = answer.notes
+    for attempt in (2, 3, 4):
+        answer.open(attempt, "m")
+    answer.withdraw(2)
     assert (answer.notes, answer.is_open) == (before, False)
 
 
@@ -160,7 +169,7 @@ def test_the_spans_cover_the_text_in_order_whatever_attempts_do(steps: list[str 
             answer.open(attempt, "m")
         elif step == "withdraw":
             if attempt > 1 and not draft.begun:
-                answer.withdraw()
+                answer.withdraw(attempt)
                 attempt -= 1
         elif isinstance(step, tuple):
             if not draft.begun:

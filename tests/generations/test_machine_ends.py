@@ -72,18 +72,27 @@ def test_what_is_finished_is_not_handed_over():
 def test_a_switch_that_the_store_refused_for_a_stop_never_was(state: str):
     driving = in_state(state)
     model = driving.machine.model
-    assert kinds(driving.hear(StopRequested(unannounced=True))) == [CloseUpstream, End]
+    assert kinds(driving.hear(StopRequested(unannounced=2))) == [CloseUpstream, End]
     assert [note.attempt for note in driving.end.notes] == [1]
     assert driving.end.notes[0].failure is not None
     assert driving.end.status == "cancelled"
     assert driving.machine.model == (model if state == "pausing" else "a/one:free")
 
 
+def test_nor_was_what_was_to_follow_a_refused_switch():
+    driving = in_state("switching")
+    driving.wait(60.0)  # nobody answers, while the store has not told yet that it refuses
+    assert driving.attempt > 3
+    driving.hear(StopRequested(unannounced=2))
+    assert [note.attempt for note in driving.end.notes] == [1]
+    assert driving.machine.model == "a/one:free"
+
+
 @pytest.mark.parametrize("end", [StopRequested(), HandOver()])
 def test_an_end_decided_meanwhile_does_not_count_where_the_switch_was_refused(end):
     driving = in_state("switching")
     driving.hear(end)
-    effects = driving.hear(StopRequested(unannounced=True))
+    effects = driving.hear(StopRequested(unannounced=2))
     assert kinds(effects) == [CloseUpstream, End]
     assert [note.attempt for note in only(End, effects).notes] == [1]
 

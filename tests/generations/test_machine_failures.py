@@ -123,6 +123,28 @@ def test_text_held_by_a_seam_is_lost_with_its_attempt_and_nothing_is_taken_away(
     assert driving.attempt == 3
 
 
+def test_text_held_by_a_seam_is_shown_where_nobody_goes_on():
+    driving = begun(text=HALF)
+    for _ in range(3):
+        driving.hear(TRUNCATED)
+        driving.wait(1.0)
+    effects = driving.hear(Opened("g", "k"), Text(" what"), TRUNCATED)
+    assert only(AppendText, effects) == AppendText(4, len(HALF), " what")
+    assert (driving.end.status, driving.end.code) == ("failed", ErrorCode.ALL_MODELS_FAILED)
+    assert [(note.start, note.to, note.completion_chars) for note in driving.end.notes][-1] == (43, 48, 5)
+
+
+@pytest.mark.parametrize("again", [HALF[:3], HALF[:25], HALF])
+def test_text_held_that_only_begins_the_answer_again_is_not_shown_in_the_end(again: str):
+    driving = begun(text=HALF)
+    for _ in range(3):
+        driving.hear(TRUNCATED)
+        driving.wait(1.0)
+    driving.hear(Opened("g", "k"), Text(again), TRUNCATED)
+    assert driving.machine.text == HALF
+    assert driving.end.notes[-1].completion_chars == len(again)
+
+
 def test_what_has_barely_begun_begins_again():
     driving = begun(text="Hel")
     effects = driving.hear(TRUNCATED)

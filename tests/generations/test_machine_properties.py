@@ -213,12 +213,12 @@ def test_an_attempt_whose_switch_was_refused_never_was(
     for step in [None, *steps]:
         effects = driving.begin() if step is None else [*driving.wait(step[0]), *driving.hear(step[1])]
         announced = [effect for effect in effects if isinstance(effect, Announce)]
-        if len(announced) == 1 and not driving.over and next(refused, True):
+        if announced and not driving.over and next(refused, True):
             attempt = announced[0].attempt
             after = effects[effects.index(announced[0]) :]
             if any(isinstance(effect, AppendText) for effect in after):
                 continue  # it was carried out long ago
-            told = driving.hear(StopRequested(unannounced=True))
+            told = driving.hear(StopRequested(unannounced=attempt))
             assert [type(effect) for effect in told] == [CloseUpstream, End]
             end = told[-1]
             assert isinstance(end, End)

@@ -151,7 +151,7 @@ def test_a_stop_that_was_asked_of_the_dead_owner_is_honoured():
 def test_a_refused_switch_of_a_successor_leaves_what_the_dead_owner_had():
     driving = Driving.resumed(HALF)
     driving.begin()
-    driving.hear(StopRequested(unannounced=True))
+    driving.hear(StopRequested(unannounced=2))
     assert [note.attempt for note in driving.end.notes] == [1]
     assert driving.machine.text == HALF
 
