@@ -48,7 +48,9 @@ def build_end(
     bills = tuple(_bill(order, note, text, elapsed_ms, count) for note in end.notes)
     segments = [_segment(note, bill) for note, bill in zip(end.notes, bills, strict=True)]
     last = end.notes[-1] if end.notes else None
-    free = bool(end.notes) and all(note.model in order.plan.free for note in end.notes if note.reached)
+    # where none was reached it is as free as those that were asked
+    asked = [note for note in end.notes if note.reached] or end.notes
+    free = bool(asked) and all(note.model in order.plan.free for note in asked)
     finished = GenerationFinished(
         generation=order.generation,
         conversation=order.conversation,

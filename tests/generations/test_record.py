@@ -114,6 +114,11 @@ def test_a_paid_model_that_was_never_reached_makes_no_answer_dear():
     assert an_end(a_note(1, PAID, reached=False), a_note(2, FREE)).is_free_model
 
 
+@pytest.mark.parametrize(("model", "free"), [(FREE, True), (PAID, False)])
+def test_where_no_model_was_reached_an_answer_is_as_free_as_those_asked(model: str, free: bool):
+    assert an_end(a_note(1, model, reached=False), text="").is_free_model is free
+
+
 # --- bills ---------------------------------------------------------------------------------
 
 
