@@ -275,12 +275,15 @@ class MessageCreated(Event, tag="message.created", kw_only=True, frozen=True):
 
 
 class GenerationStarted(Event, tag="generation.started", kw_only=True, frozen=True):
-    """An answer is being written; `message` is the id of the message it will become."""
+    """An answer is being written; `message` is the id of the message it will become.
+
+    `reply_to` is the message it answers, `None` where nobody asked for it: a welcome.
+    """
 
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     model: str
     attempt: int
     estimated_response_ms: int
@@ -350,7 +353,7 @@ class GenerationState(Frame, tag="generation.state", kw_only=True, frozen=True):
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     model: str
     attempt: int
     estimated_response_ms: int

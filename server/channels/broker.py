@@ -49,7 +49,7 @@ class RunningGeneration:
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     model: str
     attempt: int
     estimated_response_ms: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from protocol.codes import ErrorCode
+from server.conversations import welcome
 from server.conversations.context import build_prompt
 from server.conversations.models import Catalogue
 from server.conversations.store import (
@@ -14,8 +15,8 @@ from server.conversations.store import (
     NotFound,
     StoreUnavailable,
 )
-from server.conversations.tokens import Calibration
-from server.generations.order import EndUnavailable, Prompt, PromptFor, PromptImpossible
+from server.conversations.tokens import MESSAGE_OVERHEAD, Calibration, estimate_text
+from server.generations.order import EndUnavailable, Opening, Prompt, PromptFor, PromptImpossible
 
 
 class Prompts:
@@ -46,10 +47,36 @@ class Prompts:
 
         return prompt
 
-    async def load(self, user: str, conversation: str, reply_to: str) -> PromptFor:
+    def of_opening(self, conversation: ConversationRow) -> PromptFor:
+        """The prompt of a welcome: what is known, and what is to be written, but no question."""
+        ask = welcome.instruction(conversation.context_data)
+        told = self.of(conversation, ())
+
+        def prompt(model: str) -> Prompt:
+            known = told(model)
+            return Prompt(
+                messages=(*known.messages, {"role": "user", "content": ask}),
+                tokens=known.tokens + estimate_text(ask) + MESSAGE_OVERHEAD,
+            )
+
+        return prompt
+
+    async def opening(self, user: str, conversation: str) -> Opening:
+        """See `PromptSource.opening`."""
+        try:
+            row = await self._store.conversation(user, conversation)
+        except NotFound as error:
+            raise PromptImpossible(ErrorCode.NOT_FOUND) from error
+        except StoreUnavailable as error:
+            raise EndUnavailable from error
+        return welcome.opening(row.context_data)
+
+    async def load(self, user: str, conversation: str, reply_to: str | None) -> PromptFor:
         """See `PromptSource.load`."""
         try:
             row = await self._store.conversation(user, conversation)
+            if reply_to is None:
+                return self.of_opening(row)
             history = await self._store.history(user, reply_to, tokens=self.history_tokens)
         except NotFound as error:
             raise PromptImpossible(ErrorCode.NOT_FOUND) from error

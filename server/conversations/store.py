@@ -19,6 +19,7 @@ from server.conversations.audit import BY_USER, Caller
 from server.conversations.usage import ConversationUsage, Period, TokenUsage, UsageSummary
 
 GenerationStatus = Literal["accepted", "completed", "cancelled", "failed", "interrupted"]
+Destination = Literal["channel", "broker", "webhook"]
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - a state of the world, named as one
@@ -83,6 +84,8 @@ class MessageRow:
 class GenerationRow:
     """A generation: the question it answers, what it may do, and, once ended, how.
 
+    `reply_to` is `None` where it answers nothing: the welcome of an assessment's conversation.
+
     `request` is the command as it was given (target, parent, content type, model, fallback), for the
     comparison of a repeated `client_message_id`. `plan` is the opaque plan for a successor. `finished` is
     the sealed record's public part (`generation.finished` without position) once it ended.
@@ -91,7 +94,7 @@ class GenerationRow:
     id: str
     user_id: str
     conversation_id: str
-    reply_to: str
+    reply_to: str | None
     message_id: str
     client_message_id: str
     status: GenerationStatus
@@ -181,7 +184,7 @@ class UsageRow:
     """The bill of one attempt. `state` is `settled`, `estimated` or `unknown`.
 
     `due` marks one to be settled later through `upstream_id` and `key`. `reached`: the request may have
-    reached the model.
+    reached the upstream.
     """
 
     attempt: int
@@ -234,7 +237,8 @@ class MessagePage:
 class OutboxRow:
     """Something to tell, written in the transaction it tells of. `id` is the idempotency key.
 
-    `destination` is `channel` (then `kind` and `payload` are an event without position) or `broker`.
+    `destination` is `channel` (then `kind` and `payload` are an event without position), `broker`, or
+    `webhook` (a copy of a notification, with its once-key as `key`).
     """
 
     id: str
@@ -379,9 +383,7 @@ class ConversationStore(Protocol):
         """Claim rows that are `accepted` and were not looked at lately (SKIP LOCKED; the look is noted)."""
         ...
 
-    async def system_outbox(
-        self, destination: Literal["channel", "broker"], *, limit: int
-    ) -> list[OutboxRow]:
+    async def system_outbox(self, destination: Destination, *, limit: int) -> list[OutboxRow]:
         """Claim due outbox rows, in order per conversation."""
         ...
 

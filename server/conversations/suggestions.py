@@ -42,7 +42,7 @@ RIASEC_NAMES: Mapping[Language, Mapping[str, str]] = MappingProxyType(
 )
 """Holland's types, as each language names them."""
 
-_OCEAN_NAMES: Mapping[Language, Mapping[str, str]] = MappingProxyType(
+OCEAN_NAMES: Mapping[Language, Mapping[str, str]] = MappingProxyType(
     {
         "en": {
             "O": "openness",
@@ -182,17 +182,26 @@ def suggest(context_type: str, assessment: Assessment, *, language: Language) ->
     return tuple(asked)[:MOST]
 
 
+def strength_in(language: Language, strength: str) -> str:
+    """A character strength as a language names it."""
+    return strength if language == "en" else _STRENGTHS_IN_INDONESIAN[strength]
+
+
+def name_in(profile: Mapping[str, Any], field: str) -> str | None:
+    """A name out of a profile: one short line, or none at all."""
+    return _name(profile.get(field))
+
+
 def _known(assessment: Assessment, language: Language) -> dict[str, str]:
     """What questions can speak of, by the names of their fields."""
     known: dict[str, str] = {}
     for field, (initial, _) in zip(("first", "second"), assessment.riasec, strict=False):
         known[field] = RIASEC_NAMES[language][initial]
     if assessment.ocean:
-        known["trait"] = _OCEAN_NAMES[language][assessment.ocean[0][0]]
+        known["trait"] = OCEAN_NAMES[language][assessment.ocean[0][0]]
     if assessment.via:
-        strength = assessment.via[0][0]
-        known["strength"] = strength if language == "en" else _STRENGTHS_IN_INDONESIAN[strength]
-    archetype = _name(assessment.profile.get("archetype"))
+        known["strength"] = strength_in(language, assessment.via[0][0])
+    archetype = name_in(assessment.profile, "archetype")
     if archetype:
         known["archetype"] = archetype
     known.update(zip(("career", "other_career"), _careers(assessment.profile), strict=False))

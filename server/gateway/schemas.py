@@ -178,12 +178,12 @@ class GenerationAccepted(Shape, kw_only=True, frozen=True):
 
 
 class GenerationRunning(Shape, kw_only=True, frozen=True):
-    """A generation that is being written."""
+    """A generation that is being written. `reply_to` is null where it answers nothing: a welcome."""
 
     generation: Id
     conversation: Id
     message: Id
-    reply_to: Id
+    reply_to: Id | None
     model: str
     attempt: int
     estimated_response_ms: int

@@ -111,7 +111,7 @@ class TurnStream:
 
     def response(self, accepted: Accepted) -> Response:
         """The turn's stream, to its end."""
-        self._pump.cursors.only = TurnFilter(accepted.generation.id, accepted.generation.reply_to)
+        self._pump.cursors.only = TurnFilter(accepted.generation.id, accepted.message.id)
         return self._stream.response(partial(self._work, accepted), self._release)
 
     async def _release(self) -> None:

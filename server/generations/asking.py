@@ -15,8 +15,15 @@ from protocol.codes import ErrorCode
 from server.generations import continuation
 from server.generations.effects import Fact, OpenUpstream, PromptBuilt, PromptFailed, PromptPending
 from server.generations.house import House
-from server.generations.order import EndUnavailable, GenerationOrder, Prompt, PromptFor, PromptImpossible
-from server.generations.upstream import Failed, FailureKind, UpstreamRequest
+from server.generations.order import (
+    EndUnavailable,
+    GenerationOrder,
+    Opening,
+    Prompt,
+    PromptFor,
+    PromptImpossible,
+)
+from server.generations.upstream import Done, Failed, FailureKind, Finish, Text, UpstreamRequest
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +42,7 @@ class Asking:
         self._wanted: OpenUpstream | None = None
         self._reader: asyncio.Task[None] | None = None
         self._prompt: PromptFor | None = order.prompt
+        self._opening: Opening | None = None
         self._backlog = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -73,8 +81,27 @@ class Asking:
             with suppress(asyncio.CancelledError):
                 await reader
 
+    async def opening(self) -> Opening:
+        """What is known of an answer that nobody asked for; the database is waited for.
+
+        Raises:
+            PromptImpossible: its conversation is gone.
+        """
+        pause = _FIRST_PAUSE
+        while self._opening is None:
+            try:
+                self._opening = await self._house.prompts.opening(self._order.user, self._order.conversation)
+            except EndUnavailable:
+                self._hear(PromptPending())
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        return self._opening
+
     async def _ask(self, call: OpenUpstream) -> None:
         try:
+            if call.model == self._order.plan.last_resort:
+                await self._say(call)
+                return
             prompt = await self._prompt_for(call)
         except Exception:
             log.exception("a prompt could not be built", extra={"generation": self._order.generation})
@@ -95,6 +122,17 @@ class Asking:
             connect_seconds=self._house.limits.connect_seconds,
         )
         await self._read(request, call)
+
+    async def _say(self, call: OpenUpstream) -> None:
+        """No model answers: the house says itself what is to be said."""
+        try:
+            opening = await self.opening()
+        except PromptImpossible as impossible:
+            self._hear(PromptFailed(impossible.code))
+            return
+        for fact in (Text(opening.text), Finish("stop", None), Done()):
+            if call is self._wanted:
+                self._hear(fact)
 
     async def _prompt_for(self, call: OpenUpstream) -> Prompt | None:
         pause = _FIRST_PAUSE

@@ -40,6 +40,8 @@ class Plan:
     """What a generation may do, kept with its state so that any node can go on.
 
     `chain` holds model slugs in the order they are tried. `free` holds those of them that cost nothing.
+    `last_resort` stands in a model's place for what the house says itself where none answers (`None`:
+    nothing).
     """
 
     chain: tuple[str, ...]
@@ -48,6 +50,7 @@ class Plan:
     max_tokens: int
     temperature: float
     tier: str = "free"
+    last_resort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

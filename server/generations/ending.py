@@ -45,6 +45,7 @@ async def complete(house: House, end: SealedEnd) -> None:
             await commit
         if not persisted:
             await _again(lambda: house.store.mark_persisted(end.user, end.generation))
+        house.ended(end)
         await _again(lambda: house.leases.drop(end.user, end.generation))
     finally:
         commit.cancel()

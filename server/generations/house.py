@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from server.channels.broker import Broker
 from server.generations.effects import GenerationLimits
 from server.generations.order import EndWriter, PromptSource
+from server.generations.sealed import SealedEnd
 from server.generations.store import GenerationStore, LeaseStore
 from server.generations.upstream import Upstream
 
@@ -94,7 +95,8 @@ class House:
 
     `owner` is made at process start. `now` is monotonic seconds, `wall_ms` the node's clock.
     `estimate_ms` says how long a model's answer usually takes, `took` tells it; `count` counts tokens
-    in a text, and `learn` is told a model, a prompt's estimated tokens and the reported ones.
+    in a text, and `learn` is told a model, a prompt's estimated tokens and the reported ones. `ended` is told
+    every end that was written down and published here.
     """
 
     owner: str
@@ -113,4 +115,5 @@ class House:
     took: Callable[[str, float], None]
     count: Callable[[str], int]
     learn: Callable[[str, int, int], None] = field(default=lambda _model, _estimated, _reported: None)
+    ended: Callable[[SealedEnd], None] = field(default=lambda _end: None)
     observe: Callable[[str, dict[str, str], float], None] = field(default=lambda _name, _labels, _value: None)

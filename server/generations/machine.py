@@ -6,6 +6,7 @@ first is announced before its model is asked, and attempts count up by one. Rule
 failure is `policy.decide`'s, from the notes alone. Rule 5: only data resets the data clock, never a comment.
 Rule 6: an answer that the upstream has finished is complete, whatever becomes of the connection afterwards;
 but a model that finished without a word has failed, unless the one before it had nothing to add either.
+Rule 7: where the plan has a last resort, no failure is the end before that was asked, from the beginning.
 
     WAITING ──first text──▶ STREAMING ──failure──▶ SWITCHING ──first text, joined──▶ STREAMING
        └──failure──▶ WAITING (another attempt)         └──failure──▶ SWITCHING
@@ -17,6 +18,7 @@ holds: the death of a node and the failure of a model are one path and one seam.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -234,7 +236,9 @@ class Machine:
     def _prompt(self, fact: PromptFailed | PromptPending | PromptBuilt, now: float) -> list[Effect]:
         self._prompt_pending = isinstance(fact, PromptPending)
         if isinstance(fact, PromptFailed):
-            return self._end("failed", None, fact.code)
+            gone = fact.code is ErrorCode.NOT_FOUND
+            resort = [] if gone else self._resort("upstream_error", now)
+            return resort or self._end("failed", None, fact.code)
         if isinstance(fact, PromptPending):
             self._clocks.silent()
         elif self._answer.is_open:
@@ -267,11 +271,20 @@ class Machine:
         """The present attempt is over; decide what follows."""
         draft = self._answer.draft
         draft.fail(failure, status)
+        if self.model == self._plan.last_resort:
+            return self._end("failed", None, ErrorCode.ALL_MODELS_FAILED)
         decision = self._decide(spoke=draft.begun, now=now, retry_after_seconds=retry_after_seconds)
-        if isinstance(decision, policy.GiveUp):
-            return self._give_up(decision.code, now)
         cause = policy.RULES[failure].cause
+        if isinstance(decision, policy.GiveUp):
+            return self._resort(cause, now) or self._give_up(decision.code, now)
         return [CloseUpstream(), *self._switch(decision.model, cause, now, pause=decision.pause_seconds)]
+
+    def _resort(self, cause: SwitchCause, now: float) -> list[Effect]:
+        """No model is left: ask the last resort, where there is one and it was not asked."""
+        last_resort = self._plan.last_resort
+        if last_resort is None or self.model == last_resort:
+            return []
+        return [CloseUpstream(), *self._switch(last_resort, cause, now)]
 
     def _decide(
         self, *, spoke: bool, now: float, retry_after_seconds: float | None = None
@@ -294,6 +307,8 @@ class Machine:
         from_model, self.model = self.model, model
         self._attempt += 1
         answer.open(self._attempt, model)
+        if model == self._plan.last_resort:
+            self._clocks.whole = math.inf  # it is at hand, and nothing else can be done with the time
         how = self._continuation(model)
         self._joining = Joining(answer, how, self._limits, now)
         self.state = State.SWITCHING if answer.length else State.WAITING
@@ -314,7 +329,9 @@ class Machine:
         return effects
 
     def _continuation(self, model: str) -> Continuation:
-        if self._plan.fallback == "restart" or not _can_be_joined(self._answer.text):
+        if self._plan.fallback == "restart" or model == self._plan.last_resort:
+            return "fresh"
+        if not _can_be_joined(self._answer.text):
             return "fresh"
         how = self._capabilities(model)
         if how == "none":
@@ -337,14 +354,17 @@ class Machine:
         if last.finish is not None and last.completion_chars and last.to == self._answer.length > 0:
             return self._end("completed", last.finish, None)
         lost_node = cause == "node_lost"
-        if now >= self._clocks.whole or (lost_node and self._losses + 1 >= self._limits.max_losses):
-            return self._end("interrupted", None, ErrorCode.NODE_LOST)
+        lost_often = lost_node and self._losses + 1 >= self._limits.max_losses
         model = self.model
+        if model == self._plan.last_resort and not lost_often:
+            return self._switch(model, cause, now, lost_node=lost_node)
+        if now >= self._clocks.whole or lost_often:
+            return self._resort(cause, now) or self._end("interrupted", None, ErrorCode.NODE_LOST)
         if last.failure in policy.RULES:
             # its owner died between the failure and what follows from it
             decision = self._decide(spoke=last.start < last.to, now=now)
             if isinstance(decision, policy.GiveUp):
-                return self._end("failed", None, decision.code)
+                return self._resort(cause, now) or self._end("failed", None, decision.code)
             model = decision.model
         elif self._plan.fallback != "off" and self._cooling(model, now):
             failed = policy.failures(self._answer.notes)
@@ -359,7 +379,8 @@ class Machine:
         if now >= clocks.whole:
             if self._is_whole():
                 return self._complete(now)
-            return self._give_up(ErrorCode.GENERATION_TIMEOUT, now)
+            late: SwitchCause = "stall_timeout" if self._answer.length else "first_token_timeout"
+            return self._resort(late, now) or self._give_up(ErrorCode.GENERATION_TIMEOUT, now)
         effects: list[Effect] = []
         if clocks.reopen is not None and now >= clocks.reopen:
             effects.append(self._call(now))

@@ -5,7 +5,7 @@ Sans-I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,17 @@ PromptFor = Callable[[str], Prompt]
 """The prompt for a model; raises `PromptImpossible` where that model cannot be asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the house knows of an answer that nobody asked for.
+
+    `metadata` is noted beside whatever becomes of it; `text` is what is said where no model says anything.
+    """
+
+    metadata: Mapping[str, Any]
+    text: str
+
+
 class PromptImpossible(Exception):  # noqa: N818 - a state of the world, named as one
     """There is nothing to ask: the conversation or the question is gone."""
 
@@ -40,13 +51,17 @@ class PromptImpossible(Exception):  # noqa: N818 - a state of the world, named a
 class PromptSource(Protocol):
     """Builds prompts from what is durable, for a successor that was not there when it began."""
 
-    async def load(self, user: str, conversation: str, reply_to: str) -> PromptFor:
-        """The prompt of a question.
+    async def load(self, user: str, conversation: str, reply_to: str | None) -> PromptFor:
+        """The prompt of a question; of an opening, where there is none.
 
         Raises:
             PromptImpossible: the question is gone for good.
             EndUnavailable: the database cannot be asked now.
         """
+        ...
+
+    async def opening(self, user: str, conversation: str) -> Opening:
+        """What is known of the opening of a conversation. Raises as `load`."""
         ...
 
 
@@ -71,14 +86,15 @@ class GenerationOrder:
     """An accepted turn to answer.
 
     `events` tell it, in order, as `(kind, body)`: `conversation.created`, `message.created` and so on;
-    `generation.started` is added by the runner. `request_id` is the correlation id.
+    `generation.started` is added by the runner. `request_id` is the correlation id. Without a `reply_to` it
+    answers nothing: it is an opening.
     """
 
     user: str
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     plan: Plan
     events: tuple[tuple[str, bytes], ...]
     prompt: PromptFor | None
@@ -92,6 +108,7 @@ class _PlanJson(msgspec.Struct, frozen=True):
     max_tokens: int
     temperature: float
     tier: str
+    last_resort: str | None = None
 
 
 _plans = msgspec.json.Decoder(_PlanJson)
@@ -101,7 +118,13 @@ def encode_plan(plan: Plan) -> bytes:
     """A plan as the store and the database keep it."""
     return msgspec.json.encode(
         _PlanJson(
-            plan.chain, tuple(sorted(plan.free)), plan.fallback, plan.max_tokens, plan.temperature, plan.tier
+            plan.chain,
+            tuple(sorted(plan.free)),
+            plan.fallback,
+            plan.max_tokens,
+            plan.temperature,
+            plan.tier,
+            plan.last_resort,
         )
     )
 
@@ -120,4 +143,5 @@ def decode_plan(raw: bytes) -> Plan:
         max_tokens=held.max_tokens,
         temperature=held.temperature,
         tier=held.tier,
+        last_resort=held.last_resort,
     )

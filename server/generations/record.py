@@ -7,9 +7,11 @@ carries it out decides nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
 
 from protocol.codes import ErrorCode
 from protocol.frames import Failure, GenerationFinished, Message, Segment, Usage, UsageState
@@ -43,8 +45,13 @@ def build_end(
     elapsed_ms: int,
     now_ms: int,
     count: Callable[[str], int],
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> SealedEnd:
-    """The sealed end. `count` estimates tokens where the upstream has not told them (yet)."""
+    """The sealed end.
+
+    `count` estimates tokens where the upstream has not told them (yet). `beside` is noted in the message's
+    metadata.
+    """
     bills = tuple(_bill(order, note, text, elapsed_ms, count) for note in end.notes)
     segments = [_segment(note, bill) for note, bill in zip(end.notes, bills, strict=True)]
     last = end.notes[-1] if end.notes else None
@@ -56,7 +63,7 @@ def build_end(
         conversation=order.conversation,
         status=end.status,
         finish_reason=end.finish_reason,
-        message=_message(order, end, text, model, free=free, now_ms=now_ms) if text else None,
+        message=_message(order, end, text, model, beside, free=free, now_ms=now_ms) if text else None,
         usage=total(segment.usage for segment in segments),
         model=last.model if last is not None else model,
         served_model=last.served_model if last is not None else None,
@@ -114,7 +121,16 @@ def plain(amount: Decimal) -> str:
     return "0" if text in {"-0", "0"} else text
 
 
-def _message(order: GenerationOrder, end: End, text: str, model: str, *, free: bool, now_ms: int) -> Message:
+def _message(
+    order: GenerationOrder,
+    end: End,
+    text: str,
+    model: str,
+    beside: Mapping[str, Any],
+    *,
+    free: bool,
+    now_ms: int,
+) -> Message:
     return Message(
         id=order.message,
         sender_type="assistant",
@@ -123,6 +139,8 @@ def _message(order: GenerationOrder, end: End, text: str, model: str, *, free: b
         parent_message_id=order.reply_to,
         created_at=_iso(now_ms),
         metadata={
+            **beside,
+            **({"static": True} if end.notes and end.notes[-1].model == order.plan.last_resort else {}),
             "model": model,
             "is_free_model": free,
             "status": end.status,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from protocol.codec import encode
 from protocol.codes import ErrorCode
@@ -43,7 +43,7 @@ from server.generations.effects import (
 from server.generations.ending import complete
 from server.generations.house import House
 from server.generations.machine import Machine
-from server.generations.order import GenerationOrder, encode_plan
+from server.generations.order import GenerationOrder, PromptImpossible, encode_plan
 from server.generations.policy import FIRST_TOKEN_TIMEOUT, STALL_TIMEOUT
 from server.generations.record import build_end
 from server.generations.restoring import running_state
@@ -431,10 +431,12 @@ class Run:
     async def _end(self, effect: End) -> None:
         await self._asking.close()
         house = self._house
+        beside = await self._beside()
         end = build_end(
             self.order,
             effect,
             text=self.machine.text,
+            beside=beside,
             model=self.machine.model,
             elapsed_ms=int((house.now() - self._started_at) * 1000),
             now_ms=house.wall_ms(),
@@ -445,6 +447,15 @@ class Run:
         if standing is not None:
             self._learn(effect, standing)
             await complete(house, standing)
+
+    async def _beside(self) -> Mapping[str, Any]:
+        """What is noted beside an answer that nobody asked for, whoever wrote it."""
+        if self.order.reply_to is not None or not self.machine.text:
+            return {}
+        try:
+            return (await self._asking.opening()).metadata
+        except PromptImpossible:
+            return {}
 
     def _learn(self, effect: End, end: SealedEnd) -> None:
         """What this end teaches: how long a model takes, how long prompts are, what failed."""

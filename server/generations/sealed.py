@@ -39,7 +39,7 @@ class SealedEnd(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     generation: str
     conversation: str
-    reply_to: str
+    reply_to: str | None
     message: str
     status: EndStatus
     finished: GenerationFinished

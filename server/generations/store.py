@@ -27,7 +27,7 @@ class GenerationStart:
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     model: str
     is_free_model: bool
     estimated_response_ms: int
@@ -100,7 +100,7 @@ class GenerationRecord:
     generation: str
     conversation: str
     message: str
-    reply_to: str
+    reply_to: str | None
     model: str
     is_free_model: bool
     estimated_response_ms: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -14,7 +14,7 @@ from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import generation_row
 from server.adapters.postgres.sealed_rows import opened_event
 from server.conversations.cipher import Cipher
-from server.conversations.store import DueUsage, GenerationRow, OutboxRow
+from server.conversations.store import Destination, DueUsage, GenerationRow, OutboxRow
 
 
 class DueWork:
@@ -30,7 +30,7 @@ class DueWork:
         return [generation_row(row) for row in rows]
 
     async def system_outbox(
-        self, destination: Literal["channel", "broker"], *, limit: int
+        self, destination: Destination, *, limit: int
     ) -> list[OutboxRow]:
         """See `ConversationStore.system_outbox`.
 

@@ -83,12 +83,12 @@ def message_row(row: Row, user_id: str, cipher: Cipher) -> MessageRow:
 
 def generation_row(row: Row) -> GenerationRow:
     """A row of `generations`."""
-    finished_at = row["finished_at"]
+    finished_at, reply_to = row["finished_at"], row["reply_to"]
     return GenerationRow(
         id=str(row["id"]),
         user_id=str(row["user_id"]),
         conversation_id=str(row["conversation_id"]),
-        reply_to=str(row["reply_to"]),
+        reply_to=None if reply_to is None else str(reply_to),
         message_id=str(row["message_id"]),
         client_message_id=str(row["client_message_id"]),
         status=row["status"],

@@ -1,6 +1,7 @@
 """Between what the store holds of a generation and the records of the ports.
 
-Sans-I/O. The store knows strings only; `begins` is `"1:0 2:57"`, notes are fields `note:<attempt>`.
+Sans-I/O. The store knows strings only: a `reply_to` of nothing is empty, `begins` is `"1:0 2:57"`, notes are
+fields `note:<attempt>`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def running(user: str, row: Sequence[bytes]) -> RunningGeneration:
         generation=generation.decode(),
         conversation=conversation.decode(),
         message=message.decode(),
-        reply_to=reply_to.decode(),
+        reply_to=reply_to.decode() or None,
         model=model.decode(),
         attempt=int(attempt),
         estimated_response_ms=int(estimated),
@@ -73,7 +74,7 @@ def record(user: str, generation: str, held: Mapping[bytes, bytes], text: bytes)
         generation=generation,
         conversation=held[b"conversation"].decode(),
         message=held[b"message"].decode(),
-        reply_to=held[b"reply_to"].decode(),
+        reply_to=held[b"reply_to"].decode() or None,
         model=held[b"model"].decode(),
         is_free_model=held[b"is_free_model"] == b"1",
         estimated_response_ms=int(held[b"estimated_response_ms"]),
@@ -101,7 +102,7 @@ def start_fields(start: GenerationStart) -> list[str | bytes | int]:
         *("user", start.user),
         *("conversation", start.conversation),
         *("message", start.message),
-        *("reply_to", start.reply_to),
+        *("reply_to", start.reply_to or ""),
         *("model", start.model),
         *("is_free_model", int(start.is_free_model)),
         *("estimated_response_ms", start.estimated_response_ms),
@@ -128,7 +129,7 @@ def restore_fields(held: GenerationRecord) -> list[str | bytes | int]:
         *("user", held.user),
         *("conversation", held.conversation),
         *("message", held.message),
-        *("reply_to", held.reply_to),
+        *("reply_to", held.reply_to or ""),
         *("model", held.model),
         *("is_free_model", int(held.is_free_model)),
         *("estimated_response_ms", held.estimated_response_ms),
