@@ -96,6 +96,7 @@ RULES: dict[str, Rule] = {
     # the way to the upstream is the same for all models, so the best one gets a second try
     FailureKind.CONNECT_TIMEOUT: Rule("connect_timeout", _AGAIN, _AGAIN, again=1, pause_seconds=0.25),
     FailureKind.CONNECT_REFUSED: Rule("upstream_error", _AGAIN, _AGAIN, again=1, pause_seconds=0.25),
+    FailureKind.CONNECTION_LOST: Rule("upstream_error", _AGAIN, _AGAIN, again=1, pause_seconds=0.25),
     FailureKind.OVERLOADED: Rule("upstream_status", _NEXT, _NEXT),
     FailureKind.UPSTREAM_ERROR: Rule("upstream_error", _NEXT, _NEXT),
     FailureKind.TRUNCATED: Rule("upstream_truncated", _NEXT, _NEXT),

@@ -32,7 +32,8 @@ class FailureKind(StrEnum):
     """What kind of failure it was. The policy table decides what follows from it."""
 
     CONNECT_TIMEOUT = "connect_timeout"  # no TCP or TLS connection in time
-    CONNECT_REFUSED = "connect_refused"  # refused, reset before headers, DNS, TLS
+    CONNECT_REFUSED = "connect_refused"  # refused, DNS, TLS: nothing was sent
+    CONNECTION_LOST = "connection_lost"  # closed or reset before headers; the model may have been asked
     RATE_LIMITED_MODEL = "rate_limited_model"  # 429 of this model's provider only
     RATE_LIMITED_POOL = "rate_limited_pool"  # 429 of the platform: all free models, until retry_after
     OVERLOADED = "overloaded"  # 408 500 502 503 504 524 529, provider down, in-band equivalents

@@ -31,6 +31,7 @@ REMEDIES = {
     "bad_request": ("next", "next"),
     "connect_timeout": ("again", "again"),
     "connect_refused": ("again", "again"),
+    "connection_lost": ("again", "again"),
     "overloaded": ("next", "next"),
     "upstream_error": ("next", "next"),
     "truncated": ("next", "next"),
@@ -96,7 +97,9 @@ def test_another_key_and_another_way_to_ask_come_at_once_and_a_connection_after_
     assert RULES[kind].pause_seconds == (0.25 if kind.startswith("connect") else 0.0)
 
 
-@pytest.mark.parametrize("kind", ["connect_timeout", "connect_refused", "prefill_rejected"])
+@pytest.mark.parametrize(
+    "kind", ["connect_timeout", "connect_refused", "connection_lost", "prefill_rejected"]
+)
 def test_the_same_model_is_asked_again_once_then_the_next(kind: str):
     assert decide(PLAN, failed((A, kind), (A, kind))) == Retry(B)
     assert decide(PLAN, failed((A, kind), (A, kind), (B, kind))) == Retry(B, RULES[kind].pause_seconds)

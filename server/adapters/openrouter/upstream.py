@@ -258,9 +258,18 @@ def _failure_before_headers(error: Exception) -> Failed:
         kind = FailureKind.CONNECT_TIMEOUT
     elif isinstance(cause, aiohttp.ClientResponseError):
         kind = FailureKind.MALFORMED
+    elif _was_made(cause):
+        kind = FailureKind.CONNECTION_LOST
     else:
         kind = FailureKind.CONNECT_REFUSED
     return Failed(kind, detail=_describe(error))
+
+
+def _was_made(loss: BaseException) -> bool:
+    """Whether there was a connection to lose, so that the request may have gone out."""
+    if isinstance(loss, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+        return False
+    return isinstance(loss, aiohttp.ClientError | ConnectionError)
 
 
 def _describe(error: BaseException) -> str:

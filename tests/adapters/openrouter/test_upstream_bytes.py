@@ -161,8 +161,8 @@ def test_what_arrived_before_the_break_is_not_lost_by_a_slow_reader(how: str):
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (b"", FailureKind.CONNECT_REFUSED),
-        (b"HTTP/1.1 200", FailureKind.CONNECT_REFUSED),
+        (b"", FailureKind.CONNECTION_LOST),
+        (b"HTTP/1.1 200", FailureKind.CONNECTION_LOST),
         (b"garbage\r\n\r\n", FailureKind.MALFORMED),
         (PLAIN + b"Content-Length: 0\r\n\r\n", FailureKind.TRUNCATED),
         (b"HTTP/1.1 204 No Content\r\n\r\n", FailureKind.TRUNCATED),

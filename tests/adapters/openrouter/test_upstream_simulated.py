@@ -196,8 +196,8 @@ def test_every_failure_inside_a_stream_has_its_meaning(how: Any, at: int, done: 
 @pytest.mark.parametrize("how", ["hang", "reset", "close", "garbage"])
 def test_what_happens_before_headers_has_its_meaning(how: Any):
     meaning = {
-        "reset": FailureKind.CONNECT_REFUSED,
-        "close": FailureKind.CONNECT_REFUSED,
+        "reset": FailureKind.CONNECTION_LOST,
+        "close": FailureKind.CONNECTION_LOST,
         "garbage": FailureKind.MALFORMED,
     }
     if how != "hang":
