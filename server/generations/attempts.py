@@ -53,6 +53,7 @@ class Draft:
     key: str | None = None
     usage: UsageReported | None = None
     failure: str | None = None
+    unreached: bool = False
     refused: bool = False
     prompt_tokens: int = 0
     unshown: int = 0
@@ -61,7 +62,8 @@ class Draft:
     def fail(self, failure: str, status: int | None) -> None:
         """It ended by `failure`; a status before the headers of a stream means the model never got it."""
         self.failure = failure
-        self.refused = failure in _UNREACHED or (status is not None and not self.opened)
+        self.unreached = failure in _UNREACHED
+        self.refused = status is not None and not self.opened
 
     def note(self, chars: int) -> AttemptNote:
         """What is known of it; `chars` is all text received, shown or not."""
@@ -73,7 +75,8 @@ class Draft:
             served_model=self.served_model,
             generation_id=self.generation_id,
             key=self.key,
-            reached=self.opened or (self.sent and not self.refused),
+            reached=self.opened or (self.sent and not self.unreached),
+            refused=self.refused,
             usage=self.usage,
             failure=self.failure,
             prompt_tokens_estimate=self.prompt_tokens,

@@ -58,8 +58,9 @@ class AttemptNote:
     """What is known of one attempt; also kept in the store, for a successor and for the bill.
 
     The attempt's surviving text is code points `[start, to)`. `reached` is whether the request may have
-    reached the model (it was sent, and not refused by a status): only those can cost. `usage` is what the
-    upstream reported, if it did. `failure` is the failure kind or switch cause that ended it, if one did.
+    reached the upstream (it was sent), `refused` whether that said no by a status before any model was
+    asked: only what was reached and not refused can cost. `usage` is what the upstream reported, if it did.
+    `failure` is the failure kind or switch cause that ended it, if one did.
     """
 
     attempt: int
@@ -75,6 +76,7 @@ class AttemptNote:
     prompt_tokens_estimate: int = 0
     completion_chars: int = 0  # all text received, shown or not
     finish: str | None = None  # the upstream's finish reason; with `to` = length the answer is whole
+    refused: bool = False
 
 
 # --- facts of the house --------------------------------------------------------------------

@@ -55,8 +55,8 @@ def build_end(
     bills = tuple(_bill(order, note, text, elapsed_ms, count) for note in end.notes)
     segments = [_segment(note, bill) for note, bill in zip(end.notes, bills, strict=True)]
     last = end.notes[-1] if end.notes else None
-    # where none was reached it is as free as those that were asked
-    asked = [note for note in end.notes if note.reached] or end.notes
+    # where none was asked it is as free as those that should have been
+    asked = [note for note in end.notes if note.reached and not note.refused] or end.notes
     free = bool(asked) and all(note.model in order.plan.free for note in asked)
     finished = GenerationFinished(
         generation=order.generation,
@@ -174,13 +174,13 @@ def _bill(
 def _known(note: AttemptNote, text: str, count: Callable[[str], int]) -> tuple[UsageState, int, int, Decimal]:
     """How sure an attempt's bill is, its tokens, its cost.
 
-    An upstream that was never reached bills nothing. One that told no bill is asked for it later by the id
-    it gave; without an id nobody ever can.
+    An upstream that was never reached, or refused, bills nothing. One that told no bill is asked for it
+    later by the id it gave; without an id nobody ever can.
     """
     if note.usage is not None:
         usage = note.usage
         return "settled", usage.prompt_tokens, usage.completion_tokens, usage.cost
-    if not note.reached:
+    if note.refused or not note.reached:
         return "settled", 0, 0, Decimal(0)
     shown = text[note.start : note.to]
     unshown = max(0, note.completion_chars - len(shown))

@@ -56,4 +56,5 @@ notes = st.builds(
     prompt_tokens_estimate=_counts,
     completion_chars=_counts,
     finish=st.none() | _words,
+    refused=st.booleans(),
 )

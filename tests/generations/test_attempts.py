@@ -56,25 +56,26 @@ def test_what_is_no_note_is_refused(raw: bytes):
 
 
 @pytest.mark.parametrize(
-    ("sent", "opened", "failure", "status", "reached"),
+    ("sent", "opened", "failure", "status", "reached", "refused"),
     [
-        (True, True, FailureKind.TRUNCATED, None, True),
-        (True, False, FailureKind.OVERLOADED, 503, False),
-        (True, True, FailureKind.OVERLOADED, 503, True),  # in band, after the headers
-        (True, False, FailureKind.UPSTREAM_ERROR, None, True),
-        (True, False, FailureKind.CONNECT_TIMEOUT, None, False),
-        (True, False, FailureKind.CONNECT_REFUSED, None, False),
-        (True, False, "first_token_timeout", None, True),
-        (False, False, "first_token_timeout", None, False),
+        (True, True, FailureKind.TRUNCATED, None, True, False),
+        (True, False, FailureKind.OVERLOADED, 503, True, True),
+        (True, True, FailureKind.OVERLOADED, 503, True, False),  # in band, after the headers
+        (True, False, FailureKind.UPSTREAM_ERROR, None, True, False),
+        (True, False, FailureKind.CONNECT_TIMEOUT, None, False, False),
+        (True, False, FailureKind.CONNECT_REFUSED, None, False, False),
+        (True, False, FailureKind.CONNECTION_LOST, None, True, False),
+        (True, False, "first_token_timeout", None, True, False),
+        (False, False, "first_token_timeout", None, False, False),
     ],
 )
-def test_a_call_counts_as_reached_unless_it_was_never_sent_or_refused(
-    sent: bool, opened: bool, failure: str, status: int | None, reached: bool
+def test_a_call_counts_as_reached_unless_it_was_never_sent_and_as_refused_by_a_status_before_the_stream(
+    sent: bool, opened: bool, failure: str, status: int | None, reached: bool, refused: bool
 ):
     draft = Draft(1, "m", 0, 0, sent=sent, opened=opened)
     draft.fail(failure, status)
     note = draft.note(0)
-    assert note.reached is reached
+    assert (note.reached, note.refused) == (reached, refused)
     assert note.failure == failure
 
 

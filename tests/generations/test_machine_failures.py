@@ -259,12 +259,16 @@ def test_when_every_model_failed_the_text_held_is_the_message():
     assert driving.machine.text == HALF
 
 
-def test_a_refused_call_has_not_reached_its_model_and_a_silent_one_may_have():
+def test_a_call_refused_by_a_status_has_reached_the_upstream_and_a_silent_one_may_have():
     driving = Driving()
     driving.begin()
     driving.hear(PromptBuilt(12), OVERLOADED, PromptBuilt(12))
     driving.wait(20.0)
-    assert [note.reached for note in driving.machine.notes] == [False, True, False]
+    assert [(note.reached, note.refused) for note in driving.machine.notes] == [
+        (True, True),
+        (True, False),
+        (False, False),
+    ]
 
 
 def test_one_empty_rest_may_be_a_cold_start_and_two_running_are_the_end():

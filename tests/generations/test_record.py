@@ -112,6 +112,7 @@ def test_an_answer_is_free_if_every_model_that_was_reached_is(models: list[str],
 
 def test_a_paid_model_that_was_never_reached_makes_no_answer_dear():
     assert an_end(a_note(1, PAID, reached=False), a_note(2, FREE)).is_free_model
+    assert an_end(a_note(1, PAID, refused=True), a_note(2, FREE)).is_free_model
 
 
 @pytest.mark.parametrize(("model", "free"), [(FREE, True), (PAID, False)])
@@ -129,6 +130,13 @@ def test_what_the_upstream_reported_is_settled():
 
 def test_what_was_never_reached_costs_nothing():
     assert a_bill(a_note(reached=False, prompt_tokens_estimate=50)) == ("settled", 0, 0, "0", False)
+
+
+def test_what_was_refused_costs_nothing_and_counts_as_a_request():
+    end = an_end(a_note(1, refused=True, prompt_tokens_estimate=50), text="")
+    assert [(bill.state, bill.prompt_tokens, bill.cost, bill.reached) for bill in end.bills] == [
+        ("settled", 0, "0", True)
+    ]
 
 
 def test_what_was_not_told_is_estimated_and_due_where_there_is_an_id_to_ask_by():
