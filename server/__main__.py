@@ -13,15 +13,22 @@ from collections.abc import Coroutine
 from typing import Any
 
 from server import logs
-from server.adapters.openrouter.upstream import OpenRouter
 from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.migration_files import MigrationError
 from server.adapters.postgres.pool import Database, RoleRefused
 from server.adapters.postgres.rotation import PostgresKeyRotation
-from server.adapters.redis.adapter import RedisAdapter
-from server.app import listen, prepare_database, serve, surroundings
+from server.app import (
+    listen,
+    missing_neighbours,
+    neighbourhood,
+    prepare_database,
+    serve,
+    surroundings,
+)
+from server.check import reach_all
 from server.conversations.store import StoreUnavailable
 from server.embedded.errors import EmbeddedError
+from server.embedded.neighbours.process import URLS
 from server.embedded.services import secret
 from server.gateway.auth import canonical_uuid, mint
 from server.node import VERSION, Surroundings, content_cipher
@@ -89,12 +96,15 @@ async def _run(settings: Settings) -> int:
     logs.configure(level=settings.log_level, form=settings.log_format, file=settings.log_file)
     sock = listen(settings.host, settings.port)
     with contextlib.closing(sock):
-        async with surroundings(settings) as (around, admin_url):
+        async with (
+            surroundings(settings) as (around, admin_url),
+            neighbourhood(settings, around) as complete,
+        ):
             await prepare_database(settings, around, admin_url)
             # what is here for good is not looked through again
             gc.collect()
             gc.freeze()
-            await serve(settings, around, sock, started=lambda: _say(settings, sock.getsockname()[1]))
+            await serve(complete, around, sock, started=lambda: _say(settings, sock.getsockname()[1]))
     return 0
 
 
@@ -109,12 +119,23 @@ def _say(settings: Settings, port: int) -> None:
         if settings.openrouter_keys
         else "simulated: set OPENROUTER_API_KEY to ask real models",
         "RabbitMQ": "configured" if settings.rabbitmq_url else "none: assessment events come by REST only",
+        "neighbours": _who_is_next_door(settings),
     }
     print(f"ATMA chat server {VERSION}")
     for name, what in lines.items():
-        print(f"  {name:<11} {what}")
+        print(f"  {name:<12}{what}")
     page = f"{where}/" if settings.app_env == "development" else f"{where}/health"
     print(f"ready: {page}", flush=True)
+
+
+def _who_is_next_door(settings: Settings) -> str:
+    """The neighbours in a line: which are configured, which are stood in for."""
+    missing = [name.partition("_")[0].lower() for name in missing_neighbours(settings)]
+    if not missing:
+        return "configured" if settings.archive_service_url else "none"
+    if len(missing) == len(URLS):
+        return "stand-ins for auth, assessment, archive and notification service"
+    return f"configured, but for stand-ins: {', '.join(missing)}"
 
 
 async def _services(settings: Settings) -> int:
@@ -123,9 +144,13 @@ async def _services(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with surroundings(settings) as (around, admin_url):
+    async with (
+        surroundings(settings) as (around, admin_url),
+        neighbourhood(settings, around) as complete,
+    ):
         await prepare_database(settings, around, admin_url)
-        for name, value in _environment(around, admin_url).items():
+        neighbours = {name: getattr(complete, name.lower()) for name in URLS}
+        for name, value in {**_environment(around, admin_url), **neighbours}.items():
             print(f"{name}={value}")
         print("ready", flush=True)
         await stop.wait()
@@ -175,43 +200,10 @@ async def _rotate_keys(settings: Settings) -> int:
 
 async def _check(settings: Settings) -> int:
     async with surroundings(settings) as (around, admin_url):
-        results = {
-            "PostgreSQL": await _database_answers(settings, around, admin_url),
-            "Redis": await _redis_answers(around),
-            "OpenRouter": await _openrouter_answers(settings, around),
-        }
+        results = await reach_all(settings, around, admin_url)
     for name, problem in results.items():
-        print(f"{name:<11} {problem or 'ok'}")
+        print(f"{name:<12}{problem or 'ok'}")
     return _FAILED if any(results.values()) else 0
-
-
-async def _database_answers(settings: Settings, around: Surroundings, admin_url: str) -> str:
-    try:
-        await prepare_database(settings, around, admin_url)
-    except (StoreUnavailable, MigrationError) as error:
-        return f"fails: {error}"
-    return ""
-
-
-async def _redis_answers(around: Surroundings) -> str:
-    redis = RedisAdapter(around.redis_url, process="check")
-    try:
-        return "" if await redis.reachable() else "fails: it does not answer"
-    finally:
-        await redis.aclose()
-
-
-async def _openrouter_answers(settings: Settings, around: Surroundings) -> str:
-    openrouter = OpenRouter(
-        base_url=around.openrouter_base_url,
-        keys=around.openrouter_keys,
-        referer=settings.http_referer,
-        title=settings.x_title,
-    )
-    try:
-        return "" if await openrouter.reachable() else "fails: it does not answer, or refuses the key"
-    finally:
-        await openrouter.aclose()
 
 
 def _token(settings: Settings, user: str, seconds: int) -> int:

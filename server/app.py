@@ -21,6 +21,7 @@ from sse_starlette.sse import AppStatus
 
 from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.roles import grant_login
+from server.embedded.neighbours.process import URLS, running_neighbours
 from server.embedded.openrouter.process import running_simulator
 from server.embedded.services import EmbeddedServices, secret
 from server.gateway.wire import Wire
@@ -123,6 +124,41 @@ async def surroundings(settings: Settings) -> AsyncIterator[tuple[Surroundings, 
             ),
             admin_url,
         )
+
+
+@asynccontextmanager
+async def neighbourhood(settings: Settings, around: Surroundings) -> AsyncIterator[Settings]:
+    """The settings with an address for every neighbour; meanwhile a stand-in runs for those without one.
+
+    It keeps what it knows beside the embedded database. In production nothing is embedded.
+
+    Raises:
+        StartFailed: the stand-in cannot be had.
+    """
+    missing = missing_neighbours(settings)
+    if not missing:
+        yield settings
+        return
+    broker = settings.rabbitmq_url
+    async with running_neighbours(
+        service_key=around.internal_key,
+        jwt_secret=around.jwt_secret,
+        data=None if settings.database else settings.embedded_data_dir / "neighbours.json",
+        broker={
+            "RABBITMQ_URL": broker.get_secret_value(),
+            "EVENTS_EXCHANGE_NAME": settings.events_exchange_name,
+        }
+        if broker
+        else None,
+    ) as urls:
+        yield settings.model_copy(update={name.lower(): urls[name] for name in missing})
+
+
+def missing_neighbours(settings: Settings) -> tuple[str, ...]:
+    """The names of the settings that name no neighbour, and are to be stood in for."""
+    if settings.app_env == "production":
+        return ()
+    return tuple(name for name in URLS if not getattr(settings, name.lower()))
 
 
 async def prepare_database(settings: Settings, around: Surroundings, admin_url: str) -> list[str]:

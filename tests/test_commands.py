@@ -157,15 +157,22 @@ def test_services_are_what_nodes_can_share_and_check_reaches_them(tmp_path: Path
             "INTERNAL_SERVICE_KEY",
             "OPENROUTER_BASE_URL",
             "OPENROUTER_API_KEY",
+            "AUTH_SERVICE_URL",
+            "ASSESSMENT_SERVICE_URL",
+            "ARCHIVE_SERVICE_URL",
+            "NOTIFICATION_SERVICE_URL",
         ]
 
+        nobody = {"REDIS_URL": "redis://127.0.0.1:1/0", "ARCHIVE_SERVICE_URL": "http://127.0.0.1:1"}
         good = command(tmp_path, "check", **shared)
-        bad = command(tmp_path, "check", **{**shared, "REDIS_URL": "redis://127.0.0.1:1/0"})
+        bad = command(tmp_path, "check", **shared | nobody)
         migrated = command(tmp_path, "migrate", **shared)
 
         assert (good.returncode, bad.returncode, migrated.returncode) == (0, 1, 0), good.stderr + bad.stderr
         assert re.search(r"Redis\s+fails", bad.stdout)
+        assert re.search(r"archive\s+fails", bad.stdout)
         assert re.search(r"PostgreSQL\s+ok", bad.stdout)
+        assert re.search(r"assessment\s+ok", bad.stdout)
         with running(tmp_path, "run", **shared) as one, running(tmp_path, "run", **shared) as two:
             for node in (one, two):
                 ready = httpx.get(f"http://127.0.0.1:{node.port}/health/ready", trust_env=False)

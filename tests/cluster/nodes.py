@@ -56,6 +56,11 @@ _SETTINGS = {
     "DB_POOL_MIN": "1",
     "DB_POOL_MAX": "6",
     "PORT": "0",
+    # nobody is there, and nobody is asked: no node needs stand-ins of its own
+    "AUTH_SERVICE_URL": "http://127.0.0.1:9",
+    "ASSESSMENT_SERVICE_URL": "http://127.0.0.1:9",
+    "ARCHIVE_SERVICE_URL": "http://127.0.0.1:9",
+    "NOTIFICATION_SERVICE_URL": "http://127.0.0.1:9",
 }
 
 

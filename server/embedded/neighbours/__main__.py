@@ -8,20 +8,32 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
+from server.embedded.neighbours.doors import Broker
 from server.embedded.neighbours.neighbours import Neighbours
+from server.embedded.neighbours.process import URLS
 
 _PARENT_POLL_SECONDS = 0.5
-_URLS = ("AUTH_SERVICE_URL", "ASSESSMENT_SERVICE_URL", "ARCHIVE_SERVICE_URL", "NOTIFICATION_SERVICE_URL")
+_EXCHANGE = "atma_events_exchange"
 
 
-async def _run(*, port: int, service_key: str, jwt_secret: str) -> None:
+async def _run(*, port: int, service_key: str, jwt_secret: str, data: Path | None, pause: float) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Neighbours(port=port, service_key=service_key, jwt_secret=jwt_secret) as neighbours:
-        lines = [f"{name}={neighbours.url}" for name in _URLS]
+    url = os.environ.get("RABBITMQ_URL")
+    broker = Broker(url, exchange=os.environ.get("EVENTS_EXCHANGE_NAME") or _EXCHANGE) if url else None
+    async with Neighbours(
+        port=port,
+        service_key=service_key,
+        jwt_secret=jwt_secret,
+        data=data,
+        broker=broker,
+        pause_seconds=pause,
+    ) as neighbours:
+        lines = [f"{name}={neighbours.url}" for name in URLS]
         sys.stdout.write("\n".join([*lines, f"INTERNAL_SERVICE_KEY={service_key}", "ready", ""]))
         sys.stdout.flush()
         parent = os.getppid()
@@ -34,13 +46,24 @@ async def _run(*, port: int, service_key: str, jwt_secret: str) -> None:
 def main() -> None:
     """Parse the arguments, run until SIGTERM, SIGINT or the parent's death.
 
-    Secrets come by the environment, since everybody on a machine can read a command line.
+    Secrets come by the environment (INTERNAL_SERVICE_KEY, JWT_SECRET, RABBITMQ_URL), since everybody on a
+    machine can read a command line.
     """
     parser = argparse.ArgumentParser(prog="python -m server.embedded.neighbours", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--data", type=Path, help="a file in which to keep what they know")
+    parser.add_argument(
+        "--pause", type=float, default=1.5, help="seconds a step of an assessment takes (%(default)s)"
+    )
     options = parser.parse_args()
-    key = os.environ.get("INTERNAL_SERVICE_KEY") or "neighbours-service-key"
-    asyncio.run(_run(port=options.port, service_key=key, jwt_secret=os.environ.get("JWT_SECRET", "")))
+    run = _run(
+        port=options.port,
+        service_key=os.environ.get("INTERNAL_SERVICE_KEY") or "neighbours-service-key",
+        jwt_secret=os.environ.get("JWT_SECRET", ""),
+        data=options.data,
+        pause=options.pause,
+    )
+    asyncio.run(run)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import contextlib
 import time
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, assert_never
 
@@ -14,6 +15,8 @@ from server.embedded.neighbours.archive import archive
 from server.embedded.neighbours.assessment import assessment
 from server.embedded.neighbours.auth import auth
 from server.embedded.neighbours.control import control
+from server.embedded.neighbours.demo import Demo
+from server.embedded.neighbours.doors import Broker
 from server.embedded.neighbours.faults import Fault, FaultBook, FaultKind, Service
 from server.embedded.neighbours.http import MAX_HEAD_BYTES, Request, Response, refusal, serve
 from server.embedded.neighbours.notification import notification
@@ -31,6 +34,9 @@ class Neighbours:
         port: 0 takes a free one.
         service_key: what services show to be let in.
         jwt_secret: by which users' tokens are checked; empty: any signature will do.
+        data: the file in which what they know is kept; without one it is forgotten at the end.
+        broker: where the analysis worker publishes; without one the chat service is told by REST.
+        pause_seconds: how long each step of an assessment takes that is finished on demand.
     """
 
     def __init__(
@@ -40,9 +46,14 @@ class Neighbours:
         port: int = 0,
         service_key: str = "neighbours-service-key",
         jwt_secret: str = "",
+        data: Path | None = None,
+        broker: Broker | None = None,
+        pause_seconds: float = 1.5,
     ) -> None:
         self._host, self._port = host, port
         self.world = World(service_key=service_key, jwt_secret=jwt_secret)
+        self._data = data
+        self._demo = Demo(self.world, broker, pause_seconds=pause_seconds, changed=self._keep)
         self._faults = FaultBook()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -50,11 +61,14 @@ class Neighbours:
         """How many requests met a fault so far, those still waiting with one included."""
 
     async def __aenter__(self) -> Self:
-        """Listen.
+        """Remember, and listen.
 
         Raises:
-            OSError: the address is taken.
+            OSError: the address is taken, or the file of data cannot be read.
+            ValueError: what is in that file is not ours.
         """
+        if self._data is not None and self._data.exists():
+            self.world.restore(self._data.read_bytes())
         self._server = await asyncio.start_server(
             self._connected, self._host, self._port, limit=MAX_HEAD_BYTES
         )
@@ -64,13 +78,15 @@ class Neighbours:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening and drop all connections."""
+        """Stop listening, drop all connections, keep what is known."""
         assert self._server is not None
         self._server.close()
+        await self._demo.aclose()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
+        self._keep()
 
     @property
     def url(self) -> str:
@@ -142,6 +158,15 @@ class Neighbours:
         self.world.clear()
         self._faults.clear()
 
+    def _keep(self) -> None:
+        """Write down what is known, whole or not at all, for the owner's eyes."""
+        if self._data is None:
+            return
+        new = self._data.with_suffix(".new")
+        new.touch(mode=0o600)
+        new.write_bytes(self.world.dump())
+        new.replace(self._data)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -157,6 +182,8 @@ class Neighbours:
         name = request.path.split("/", 2)[1]
         if name == "control":
             return control(self, request)
+        if name == "demo":
+            return self._demo.respond(request)
         if name not in set(Service):
             return refusal(404, "NOT_FOUND", f"Route {request.method} {request.path} not found")
         service = Service(name)
@@ -168,6 +195,8 @@ class Neighbours:
             self._note(service, request, None)
             raise
         self._note(service, request, response)
+        if request.method == "PUT":
+            self._keep()
         return response
 
     async def _fated(self, service: Service, request: Request, fault: Fault | None) -> Response | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 MAX_CALLS = 5000
+_KEPT = ("results", "listed", "jobs", "profiles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,22 @@ class World:
         """Remember a call; the oldest are forgotten."""
         self.calls.append(call)
         del self.calls[:-MAX_CALLS]
+
+    def dump(self) -> bytes:
+        """What is known, without the calls."""
+        return json.dumps({name: getattr(self, name) for name in _KEPT}, ensure_ascii=False).encode()
+
+    def restore(self, dumped: bytes) -> None:
+        """Know what was known.
+
+        Raises:
+            ValueError: it is not what `dump` makes.
+        """
+        held = json.loads(dumped)
+        if not isinstance(held, dict) or not all(isinstance(held.get(name), dict) for name in _KEPT):
+            raise ValueError("the file is not one of the neighbours' stand-in")
+        for name in _KEPT:
+            getattr(self, name).update(held[name])
 
     def clear(self) -> None:
         """As new."""
