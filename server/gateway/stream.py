@@ -120,8 +120,12 @@ class EventStream:
             self.start(self._look_whether_revoked())
 
     def drain(self, reconnect_in_ms: int, reason: str) -> None:
-        """Send the client elsewhere; the farewell is the last frame."""
-        self.end_with(Drain(reconnect_in_ms=reconnect_in_ms, reason=reason))
+        """Send the client elsewhere at its time: text goes on until then, the farewell is the last frame."""
+        self.start(self._drain(reconnect_in_ms / 1000, reason))
+
+    async def _drain(self, seconds: float, reason: str) -> None:
+        await asyncio.sleep(seconds)
+        self.end_with(Drain(reconnect_in_ms=0, reason=reason))
 
     def revoked(self) -> None:
         """The user's tokens are void."""

@@ -126,10 +126,20 @@ class Generations:
             if not self._sweeping or self._house.now() < self._away_until:
                 continue
             try:
-                for user, generation in await self._house.leases.expired(limit=_SWEEP_LIMIT):
-                    await self._take_over(user, generation)
+                while await self._take_some() and self._sweeping:
+                    pass
             except BrokerUnavailable:
                 self._away_until = self._house.now() + self._house.limits.lease_seconds
+
+    async def _take_some(self) -> bool:
+        """Take over a few of what lost its owner; whether there may be more.
+
+        A few, so that nodes that sweep at the same time share them.
+        """
+        expired = await self._house.leases.expired(limit=_SWEEP_LIMIT)
+        for user, generation in expired:
+            await self._take_over(user, generation)
+        return len(expired) == _SWEEP_LIMIT
 
     def wake(self) -> None:
         """Sweep now: somebody left leases to take."""

@@ -21,6 +21,7 @@ from server.conversations.turns import Turns
 from server.session.machine import SessionLimits
 
 _LOOK_SECONDS = 1.0
+_NOTICED_SECONDS = 1.0
 _SESSIONS_AT_ONCE = 500
 _ASKS_A_LOOK = 1000
 
@@ -93,9 +94,11 @@ class Sessions:
 
     async def drain(self, seconds: float, reason: str) -> None:
         """Send everybody elsewhere, spread over `seconds`; returns when all are gone or time is up."""
+        # who comes back before the load balancer has noticed may be sent here again
+        earliest = min(_NOTICED_SECONDS, seconds / 3)
         for session in tuple(self._present):
-            # full jitter: the other nodes get them one by one
-            session.drain(int(random.uniform(0, max(seconds, 0.1)) * 1000), reason)  # noqa: S311
+            # jitter: the other nodes get them one by one
+            session.drain(int(random.uniform(earliest, max(seconds, 0.1)) * 1000), reason)  # noqa: S311
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds + 1.0):
                 await self._empty.wait()
