@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 
 from protocol.frames import Limits
 from server.adapters.atma.auth import AuthService
+from server.adapters.atma.demo import DemoAssessments
 from server.adapters.atma.neighbour import Neighbour
 from server.adapters.openrouter.listing import watch_listing
 from server.adapters.openrouter.upstream import OpenRouter
@@ -244,6 +245,16 @@ def build_node(
         if settings.auth_verify_remote
         else None
     )
+    assessment_desk = (
+        Neighbour(
+            "assessment service",
+            settings.assessment_service_url,
+            service_key=around.internal_key,
+            request_id=_request_id,
+        )
+        if settings.assessment_service_url and settings.app_env == "development"
+        else None
+    )
     openrouter = OpenRouter(
         base_url=around.openrouter_base_url,
         keys=around.openrouter_keys,
@@ -397,6 +408,7 @@ def build_node(
         demo_token=None
         if settings.app_env == "production"
         else lambda user: _demo_token(around.jwt_secret, user or new_id(), wall()),
+        demo_assessment=DemoAssessments(assessment_desk).finish if assessment_desk else None,
     )
     metrics.watch("chat_sessions", "Open sessions, sockets and event streams.", lambda: len(sessions))
     metrics.watch("chat_generations", "Answers being written here.", lambda: len(generations))
@@ -410,7 +422,7 @@ def build_node(
         openrouter=openrouter,
         generations=generations,
         publisher=publisher,
-        neighbours=(auth_service,) if auth_service else (),
+        neighbours=tuple(each for each in (auth_service, assessment_desk) if each),
         tasks={
             "hub": hub.run,
             "generation deadlines": generations.tick,

@@ -91,7 +91,9 @@ class Front:
     `drained` is set once the node goes away: who waits for an answer is sent on.
     `public_url` is where clients reach the service, for links; empty: where the request came to.
     `demo_token`, where there is a demo page, makes `{token, user, expires_at}`: another token for the user
-    it is given, or one for a user of its own choice.
+    it is given, or one for a user of its own choice. `demo_assessment(user, address, language)` has a user
+    finish an assessment, told to the node at that address; it gives `{assessment_id}`, or raises a
+    `NeighbourFailure`.
     """
 
     desk: Desk
@@ -116,4 +118,5 @@ class Front:
     public_url: str = ""
     metrics: Callable[[], bytes] | None = None
     demo_token: Callable[[str | None], dict[str, Any]] | None = None
+    demo_assessment: Callable[[str, str, str], Awaitable[dict[str, str]]] | None = None
     drained: asyncio.Event = field(default_factory=asyncio.Event)

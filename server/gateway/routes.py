@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,8 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from server.conversations.principal import BadToken
-from server.gateway.answers import answer
+from server.gateway.demo import demo_routes
 from server.gateway.documents import document_endpoints
 from server.gateway.door import serve
 from server.gateway.endpoint import Endpoint
@@ -62,7 +60,7 @@ def build_app(front: Front) -> Starlette:
         routes += [Route(prefix + resource.path, resource) for resource in resources]
         routes.append(WebSocketRoute(f"{prefix}/ws", WebSocketDoor(front)))
     if front.demo_token is not None:
-        routes.append(Route("/demo/token", _demo_token(front), methods=["POST"]))
+        routes += demo_routes(front)
         routes += page_routes()
     app = Starlette(
         routes=routes,
@@ -132,16 +130,3 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 def _not_allowed(headers: dict[str, str]) -> Problem:
     return Problem(405, "METHOD_NOT_ALLOWED", "That method is not allowed here.", headers=headers)
-
-
-def _demo_token(front: Front) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        assert front.demo_token is not None
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        user = None
-        if scheme.lower() == "bearer":
-            with suppress(BadToken):
-                user = front.desk.verify(token.strip()).user
-        return answer(front.demo_token(user), status=201)
-
-    return endpoint
