@@ -41,6 +41,16 @@ _SCORE = re.compile(
     r"(realistic|investigative|artistic|social|enterprising|conventional)\W{1,6}(?:score\W{1,3})?(\d{1,3})",
     re.IGNORECASE,
 )
+_SUMMARY = re.compile(r"RIASEC \(([^)]*)\)")
+_INITIAL = re.compile(r"\b([RIASEC]): (\d{1,3})")
+_THEMES = {
+    theme[0].upper(): theme
+    for theme in ("realistic", "investigative", "artistic", "social", "enterprising", "conventional")
+}
+# a welcome is asked for with what it is to say: who is greeted, what was noticed, what could be asked
+_GREETED = re.compile(r"\b(?:welcome me|sambut saya), ([^\W\d_][\w'-]{0,30})", re.IGNORECASE)
+_KNOWN_AS = re.compile(r"^\{\"name\": \"([^\W\d_][\w'-]{0,30})", re.MULTILINE)
+_LIST = re.compile(r"(?:^- .+(?:\n|\Z))+", re.MULTILINE)
 _MARKUP = re.compile(r"[*_`~#<>|\[\]\\\s]+")
 _BARE_ASK = re.compile(
     r"^\W*(?:please\s+)?(?:continue|go on|keep going|carry on|lanjut(?:kan)?|teruskan)"
@@ -106,14 +116,22 @@ def _compose(messages: Sequence[dict[str, Any]], question: str) -> str:
         "topic": _topic(question) or ("you" if answers.language == "en" else "kamu"),
         "careers": answers.careers(question),
         "scores": _scores(messages, answers),
+        **_lists(question),
     }
     return _fill(answers[section], fields)
 
 
 def _name(said: list[str]) -> str:
-    """What the user asked to be called, last."""
+    """What the user asked to be called, last; else what is known of them from elsewhere."""
     names = [name for text in said for name in _NAME.findall(text) if name.lower() not in _NO_NAME]
+    names = names or [name for text in said for name in (*_KNOWN_AS.findall(text), *_GREETED.findall(text))]
     return names[-1].title() if names else ""
+
+
+def _lists(question: str) -> dict[str, str]:
+    """What a welcome is to say: two lists, of insights and of questions."""
+    insights, questions = (*_LIST.findall(question), "", "")[:2]
+    return {"insights": insights.strip(), "questions": questions.strip()}
 
 
 def _topic(question: str) -> str:
@@ -128,6 +146,8 @@ def _scores(messages: Sequence[dict[str, Any]], answers: Page) -> str:
     """The user's own RIASEC, where the instructions given to the model hold it."""
     told = "\n".join(content_text(message) for message in messages if message.get("role") == "system")
     found = {theme.lower(): int(score) for theme, score in _SCORE.findall(told)}
+    for summary in _SUMMARY.findall(told):
+        found |= {_THEMES[initial]: int(score) for initial, score in _INITIAL.findall(summary)}
     if not found:
         return ""
     top = sorted(found.items(), key=lambda item: -item[1])[:3]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.conversations import welcome
 from server.embedded.openrouter import stream, tokens
 from server.embedded.openrouter.answers import Language, language_of, page
 from server.embedded.openrouter.behaviour import Behaviour
@@ -108,8 +109,39 @@ def test_the_long_answers_are_markdown_with_sound_tables_and_fences(language: An
 def test_no_field_is_left_unfilled(language: Any):
     for name, section in page(language).sections.items():
         known = {"name", "bare_name", "quote", "history", "topic", "careers", "scores", "ranking", "code"}
+        known |= {"insights", "questions"}
         fields = set(re.findall(r"\{(\w+)\}", re.sub(r"```.*?```", "", section.text, flags=re.DOTALL)))
         assert fields <= known, name
+
+
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_a_welcome_says_what_it_is_asked_to_say(language: Any):
+    scores = {"riasec": {"investigative": 92, "artistic": 78}, "viaIs": {"creativity": 90, "zest": 80}}
+    data = {"assessment_language": language, "test_data": scores, "user_profile": {"name": "Siti Rahmawati"}}
+    asked = welcome.instruction(data)
+
+    said = answer(user(asked))
+
+    assert language_of(asked) == language
+    assert ", Siti" in said
+    for line in (*welcome.insights(data), *welcome.first_questions(data)):
+        assert f"- {line}" in said
+    assert len(said.split()) <= welcome.MAX_WORDS
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [("What is my RIASEC code?", "Investigative"), ("Apa kode RIASEC saya?", "Investigative")],
+)
+def test_it_knows_the_scores_and_the_name_it_is_given_of_a_user(question: str, first: str):
+    system = {
+        "role": "system",
+        "content": "The user's assessment: RIASEC (I: 92, A: 78, S: 66), Big Five (O: 88)",
+    }
+    known = user('For reference:\n{"name": "Siti Rahmawati", "age": 17}')
+
+    assert f"1. **{first}**: 92" in answer(system, known, user(question))
+    assert ", Siti" in answer(system, known, user("Hello!"))
 
 
 def test_it_remembers_the_name_it_was_told_and_nothing_else():
