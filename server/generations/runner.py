@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.05
 _SWEEP_SECONDS = 1.0
 _SWEEP_LIMIT = 16
+_HAND_OVER_SECONDS = 2.0
 
 
 class Generations:
@@ -226,11 +227,17 @@ class Generations:
         rest = list(self._runs.values())
         for run in rest:
             run.feed(HandOver())
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=_SWEEP_SECONDS * 2)
-            for task in late:
-                task.cancel()
-        handed = [(run.order.user, run.order.generation) for run in rest if run.yielded]
+        late = set(self._tasks.values())
+        until = self._house.now() + _HAND_OVER_SECONDS
+        while late and (left := until - self._house.now()) > 0:
+            _, late = await asyncio.wait(late, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            # those that are ready do not wait for the last
+            handed, rest = [run for run in rest if run.yielded], [run for run in rest if not run.yielded]
+            await self._let_go(handed)
+        for task in late:
+            task.cancel()
+
+    async def _let_go(self, runs: list[Run]) -> None:
+        """Leases that are over are the hand-over: whoever sweeps first goes on."""
         with suppress(BrokerUnavailable):
-            # a lease that is over is the hand-over: whoever sweeps first goes on
-            await self._house.leases.hold(handed, seconds=0)
+            await self._house.leases.hold([(run.order.user, run.order.generation) for run in runs], seconds=0)
