@@ -102,21 +102,35 @@ def test_a_use_counts_for_its_window_and_at_most_a_sixtieth_longer(redis_url: st
 
 
 def test_no_use_leaves_before_its_whole_window_is_over(redis_url: str) -> None:
-    """Within any span as long as a window never more than its limit: a slice stands for its last moment."""
+    """Within any span as long as a window never more than its limit: a slice stands for its last use."""
 
     async def scenario() -> None:
-        window = Window("w", 1, 3600)
+        subject, window = new_id(), Window("w", 2, 3600)
         async with an_adapter(redis_url) as adapter, a_client(redis_url) as client:
-            for _ in range(3):
-                subject = new_id()
-                first = await adapter.limits.reserve(subject, [window])
-                await grow_older(client, subject, window, 3_600_000)
-                second = await adapter.limits.reserve(subject, [window])
-                if first.slices == second.slices:  # else the clock has passed into the next slice meanwhile
-                    assert (first.allowed, second.allowed) == (True, False)
-                    assert 0 < second.retry_after_ms <= 60_000
-                    return
-            raise AssertionError("a slice is a minute long")
+            await adapter.limits.reserve(subject, [window])
+            await adapter.limits.reserve(subject, [window])
+            await grow_older(client, subject, window, 3_540_000)
+            refused = await adapter.limits.reserve(subject, [window])
+            assert not refused.allowed
+            assert 50_000 < refused.retry_after_ms <= 60_000
+            await grow_older(client, subject, window, 60_000)
+            assert (await adapter.limits.reserve(subject, [window])).allowed
+
+    asyncio.run(scenario())
+
+
+def test_nobody_is_told_to_wait_longer_than_the_window(redis_url: str) -> None:
+    """What was used this moment leaves a window later, wherever in its slice it falls."""
+
+    async def scenario() -> None:
+        subject = new_id()
+        async with an_adapter(redis_url) as adapter:
+            for _ in range(MINUTE.limit):
+                told = await adapter.limits.reserve(subject, [HOUR, MINUTE])
+                for state in told.states:
+                    assert 0 < state.reset_ms <= state.window.seconds * 1000
+            refused = await adapter.limits.reserve(subject, [HOUR, MINUTE])
+            assert 0 < refused.retry_after_ms <= 60_000
 
     asyncio.run(scenario())
 

@@ -2,10 +2,10 @@
 -- KEYS one hash per window   ARGV cost, then the slice of each window
 for i, key in ipairs(KEYS) do
   local slice = ARGV[i + 1]
-  local count = tonumber(redis.call('HGET', key, slice))
+  local count, last = string.match(redis.call('HGET', key, slice) or '', '^(%d+):(%d+)$')
   if count then
-    if count > tonumber(ARGV[1]) then
-      redis.call('HINCRBY', key, slice, -ARGV[1])
+    if tonumber(count) > tonumber(ARGV[1]) then
+      redis.call('HSET', key, slice, (count - ARGV[1]) .. ':' .. last)
     else
       redis.call('HDEL', key, slice)
     end
