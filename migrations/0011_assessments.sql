@@ -201,7 +201,8 @@ BEGIN
         INSERT INTO generations (
             id, user_id, conversation_id, message_id, client_message_id, request, plan, created_conversation
         ) VALUES (
-            uuid_v7(), in_user, place.id, place.last_message_id, gen_random_uuid(), in_request, in_plan, created
+            uuid_v7(), in_user, place.id, place.last_message_id, gen_random_uuid(),
+            in_request || jsonb_build_object('created', created), in_plan, created
         )
         RETURNING * INTO welcome;
         begun := true;

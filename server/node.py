@@ -23,25 +23,28 @@ from starlette.types import ASGIApp
 from protocol.frames import Limits
 from server.adapters.atma.auth import AuthService
 from server.adapters.atma.demo import DemoAssessments
-from server.adapters.atma.neighbour import Neighbour
 from server.adapters.openrouter.listing import watch_listing
 from server.adapters.openrouter.upstream import OpenRouter
+from server.adapters.postgres.assessments import PostgresAssessments
 from server.adapters.postgres.audit import PostgresAuditLog
 from server.adapters.postgres.conversation_store import PostgresConversationStore
 from server.adapters.postgres.pool import Database, PoolLimits
 from server.adapters.postgres.retention import PostgresHousekeeping
 from server.adapters.postgres.sealing import ContentCipher
 from server.adapters.postgres.user_data import PostgresUserData
+from server.adapters.rabbitmq.consumer import RabbitConsumer
 from server.adapters.rabbitmq.publisher import RabbitPublisher
 from server.adapters.redis.adapter import RedisAdapter
 from server.adapters.redis.quota import QuotaLimits, RedisQuota
 from server.adapters.redis.scripts import LogWindow
+from server.assembly_assessments import FlowLimits, Neighbours, assemble
 from server.channels.broker import BrokerUnavailable
 from server.channels.hub import Hub, HubLimits
 from server.conversations.arrears import Arrears
 from server.conversations.custodian import Custodian, CustodyPace
 from server.conversations.ends import Ends
 from server.conversations.models import ModelChains
+from server.conversations.openings import Openings
 from server.conversations.prompts import Prompts
 from server.conversations.relay import BrokerRelay
 from server.conversations.removal import Removal
@@ -95,7 +98,8 @@ class Node:
         openrouter: OpenRouter,
         generations: Generations,
         publisher: RabbitPublisher | None,
-        neighbours: tuple[Neighbour, ...],
+        consumer: RabbitConsumer | None,
+        neighbours: Neighbours,
         tasks: dict[str, Callable[[], Awaitable[Any]]],
         readiness: _Readiness,
     ) -> None:
@@ -106,6 +110,7 @@ class Node:
         self.generations = generations
         self._database = database
         self._publisher = publisher
+        self._consumer = consumer
         self._neighbours = neighbours
         self._tasks = tasks
         self._readiness = readiness
@@ -126,6 +131,8 @@ class Node:
         self._group = await asyncio.TaskGroup().__aenter__()
         for name, task in self._tasks.items():
             self._running.append(self._group.create_task(_outlive(name, task), name=name))
+        if self._consumer is not None:
+            self._consumer.start()
         self._readiness.started = True
         return self
 
@@ -137,6 +144,8 @@ class Node:
     ) -> None:
         assert self._group is not None
         self._readiness.draining = True
+        if self._consumer is not None:
+            await self._consumer.aclose()
         for task in self._running:
             task.cancel()
         # the group wraps what a dead task of its own did to us; other errors pass as they are
@@ -148,8 +157,7 @@ class Node:
         finally:
             await self.generations.abandon()
             await self.openrouter.aclose()
-            for neighbour in self._neighbours:
-                await neighbour.aclose()
+            await self._neighbours.aclose()
             if self._publisher is not None:
                 await self._publisher.aclose()
             try:
@@ -171,7 +179,10 @@ class Node:
             "draining", extra={"sessions": len(self.front.desk.sessions), "answers": len(self.generations)}
         )
         await asyncio.gather(
-            self.front.desk.sessions.drain(min(3.0, seconds / 2), reason), self.generations.drain(seconds)
+            # what it does not finish goes back to the queue, for other nodes
+            self._consumer.aclose() if self._consumer is not None else asyncio.sleep(0),
+            self.front.desk.sessions.drain(min(3.0, seconds / 2), reason),
+            self.generations.drain(seconds),
         )
 
     async def _open_database(self) -> None:
@@ -213,6 +224,7 @@ def build_node(
     new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     pace: CustodyPace | None = None,
     hub_limits: HubLimits | None = None,
+    flow_limits: FlowLimits | None = None,
 ) -> Node:
     """Make a node; nothing is connected yet.
 
@@ -240,20 +252,9 @@ def build_node(
     )
     cipher = content_cipher(settings)
     store = PostgresConversationStore(database, cipher, marks=redis.write_marks)
-    auth_service = (
-        Neighbour("auth service", settings.auth_service_url, request_id=_request_id)
-        if settings.auth_verify_remote
-        else None
-    )
-    assessment_desk = (
-        Neighbour(
-            "assessment service",
-            settings.assessment_service_url,
-            service_key=around.internal_key,
-            request_id=_request_id,
-        )
-        if settings.assessment_service_url and settings.app_env == "development"
-        else None
+    flow_limits = flow_limits or FlowLimits()
+    neighbours = Neighbours(
+        settings, key=around.internal_key, request_id=_request_id, limits=flow_limits.neighbours
     )
     openrouter = OpenRouter(
         base_url=around.openrouter_base_url,
@@ -295,6 +296,8 @@ def build_node(
         learn=lambda model, estimated, reported: calibration.observe(
             model, estimated=estimated, reported=reported
         ),
+        # a welcome that is there is told at once; other ends have nothing that waits
+        ended=lambda end: custodian.kick() if end.reply_to is None else None,
         observe=metrics.observe,
     )
     generations = Generations(house)
@@ -331,16 +334,39 @@ def build_node(
         ),
         Arrears(redis.generations, ends),
     )
+    openings = Openings(
+        store,
+        generations,
+        prompts,
+        chains,
+        catalogue,
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        draining=lambda: turns.draining,
+    )
     custodian = Custodian(
         store,
         redis.broker,
         redis.generations,
         redis.leases,
         turns,
+        openings,
         openrouter,
         PostgresHousekeeping(database, retention_days=settings.retention_days),
         relay=BrokerRelay(publisher) if publisher is not None else None,
+        webhook=neighbours.webhook,
         pace=pace,
+    )
+    assessments = assemble(
+        settings,
+        neighbours,
+        PostgresAssessments(database, cipher, marks=redis.write_marks),
+        store,
+        openings,
+        redis.user_cache,
+        wall=wall,
+        kick=custodian.kick,
+        limits=flow_limits,
     )
 
     # sessions and doors
@@ -369,8 +395,8 @@ def build_node(
         wall=wall,
         new_id=new_id,
         observe=metrics.observe,
-        confirm=RemoteVerification(AuthService(auth_service), now).confirm
-        if auth_service
+        confirm=RemoteVerification(AuthService(neighbours.auth), now).confirm
+        if settings.auth_verify_remote and neighbours.auth
         else sound_is_enough,
     )
     readiness = _Readiness(lambda: redis.subscription.connected)
@@ -379,6 +405,7 @@ def build_node(
         store=store,
         removal=Removal(store, user_data, redis.generations, redis.broker, redis.users),
         user_data=user_data,
+        assessments=assessments.desk,
         audit=PostgresAuditLog(database),
         revoker=redis.users,
         quota=quota,
@@ -395,7 +422,7 @@ def build_node(
             probes={
                 "database": store.healthy,
                 "redis": redis.reachable,
-                "rabbitmq": lambda: _connected(publisher),
+                "rabbitmq": lambda: _connected(publisher, assessments.consumer),
             },
             full={"openrouter": openrouter.reachable},
         ),
@@ -408,7 +435,9 @@ def build_node(
         demo_token=None
         if settings.app_env == "production"
         else lambda user: _demo_token(around.jwt_secret, user or new_id(), wall()),
-        demo_assessment=DemoAssessments(assessment_desk).finish if assessment_desk else None,
+        demo_assessment=DemoAssessments(neighbours.assessment).finish
+        if neighbours.assessment and settings.app_env == "development"
+        else None,
     )
     metrics.watch("chat_sessions", "Open sessions, sockets and event streams.", lambda: len(sessions))
     metrics.watch("chat_generations", "Answers being written here.", lambda: len(generations))
@@ -422,7 +451,8 @@ def build_node(
         openrouter=openrouter,
         generations=generations,
         publisher=publisher,
-        neighbours=tuple(each for each in (auth_service, assessment_desk) if each),
+        consumer=assessments.consumer,
+        neighbours=neighbours,
         tasks={
             "hub": hub.run,
             "generation deadlines": generations.tick,
@@ -431,6 +461,7 @@ def build_node(
             "sessions": sessions.look,
             "custodian": custodian.run,
             "presence": lambda: _beat(redis),
+            **assessments.tasks,
             "model listing": lambda: watch_listing(openrouter, configured, _warn_of_model),
         },
         readiness=readiness,
@@ -478,8 +509,9 @@ def _demo_token(secret: str, user: str, wall: float) -> dict[str, Any]:
     return {"token": token, "user": user, "expires_at": token_time(wall + _DEMO_TOKEN_SECONDS)}
 
 
-async def _connected(publisher: RabbitPublisher | None) -> bool | None:
-    return publisher.connected if publisher is not None else None
+async def _connected(*links: RabbitPublisher | RabbitConsumer | None) -> bool | None:
+    there = [link.connected for link in links if link is not None]
+    return all(there) if there else None
 
 
 def _origin_of(url: str) -> tuple[str, ...]:

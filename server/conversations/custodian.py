@@ -17,8 +17,10 @@ import msgspec
 import orjson
 
 from server.channels.broker import Broker, BrokerUnavailable
+from server.conversations.openings import Openings
 from server.conversations.store import (
     ConversationStore,
+    Destination,
     DueUsage,
     GenerationRow,
     NotFound,
@@ -68,7 +70,10 @@ class CustodyPace:
 
 
 class Custodian:
-    """The jobs. `relay` is `None` where there is no broker: what it would be told is told to nobody."""
+    """The jobs. `relay` is `None` where there is no broker: what it would be told is told to nobody.
+
+    So is `webhook`, where no service is told of notifications.
+    """
 
     def __init__(
         self,
@@ -77,10 +82,12 @@ class Custodian:
         generation_store: GenerationStore,
         leases: LeaseStore,
         turns: Turns,
+        openings: Openings,
         upstream: Upstream,
         housekeeping: Housekeeping,
         *,
         relay: Relay | None = None,
+        webhook: Relay | None = None,
         pace: CustodyPace | None = None,
     ) -> None:
         self._store = store
@@ -88,9 +95,11 @@ class Custodian:
         self._generation_store = generation_store
         self._leases = leases
         self._turns = turns
+        self._openings = openings
         self._upstream = upstream
         self._housekeeping = housekeeping
         self._relay = relay
+        self._webhook = webhook
         self._pace = pace or CustodyPace()
         self._kicked = asyncio.Event()
 
@@ -141,6 +150,10 @@ class Custodian:
             if await self._leases.miss(row.user_id, row.id):
                 log.warning("a generation had no lease", extra={"generation": row.id})
             return
+        if row.reply_to is None:
+            log.warning("beginning what was accepted and never begun", extra={"generation": row.id})
+            await self._openings.resume(row, decode_plan(msgspec.json.encode(row.plan)))
+            return
         try:
             accepted = await self._store.by_client_message_id(row.user_id, row.client_message_id)
         except NotFound:
@@ -158,8 +171,12 @@ class Custodian:
         """Deliver what is due to channels and to other services."""
         while rows := await self._store.system_outbox("channel", limit=_BATCH):
             await self._deliver_to_channels(rows)
-        while rows := await self._store.system_outbox("broker", limit=_BATCH):
-            if not await self._deliver_to_broker(rows):
+        await self._relay_all("broker", self._relay)
+        await self._relay_all("webhook", self._webhook)
+
+    async def _relay_all(self, destination: Destination, relay: Relay | None) -> None:
+        while rows := await self._store.system_outbox(destination, limit=_BATCH):
+            if not await self._deliver_to(relay, rows):
                 break
 
     async def _deliver_to_channels(self, rows: list[OutboxRow]) -> None:
@@ -176,12 +193,12 @@ class Custodian:
             if done:
                 await self._store.system_outbox_done(done)
 
-    async def _deliver_to_broker(self, rows: list[OutboxRow]) -> bool:
+    async def _deliver_to(self, relay: Relay | None, rows: list[OutboxRow]) -> bool:
         done, held = [], set()
         for row in rows:
             if row.conversation_id in held:
                 continue
-            if self._relay is None or await self._relay.publish(row):
+            if relay is None or await relay.publish(row):
                 done.append(row.id)
             elif row.conversation_id is not None:
                 # the order within a conversation is kept

@@ -35,6 +35,7 @@ from server.conversations.store import (
     Accepted,
     ConversationStore,
     GenerationRow,
+    NotFound,
     RegenerateOrder,
     SendOrder,
     StoreRefused,
@@ -300,6 +301,12 @@ class Turns:
                 accepted = await self._store.accept_again(order)
             kept = not accepted.duplicate
         except (StoreRefused, StoreUnavailable) as error:
+            if isinstance(error, NotFound) and error.what == "parent" and isinstance(order, RegenerateOrder):
+                raise Refusal(
+                    ErrorCode.BAD_REQUEST,
+                    "This message answers no question, so it cannot be answered again.",
+                    field="message",
+                ) from error
             raise refusal_for(error) from error
         finally:
             if not kept:

@@ -72,14 +72,14 @@ _INSTRUCTIONS: Mapping[Language, str] = MappingProxyType(
     {
         "en": (
             "Write your first message to me, in English. I have just finished the assessment and have "
-            "not asked anything yet. Use fewer than 130 words. Welcome me{name}, show honest interest, "
+            "not asked anything yet. Use fewer than 130 words. Welcome me{name}. Show honest interest, "
             "and put these insights into warm words, with their numbers and nothing invented:\n{insights}\n"
             "End by inviting me to go on, with these questions as a list, unchanged:\n{questions}\n"
             "Write only the message itself."
         ),
         "id": (
             "Tulis pesan pertamamu kepada saya, dalam bahasa Indonesia. Saya baru saja menyelesaikan "
-            "asesmen dan belum bertanya apa-apa. Pakai kurang dari 130 kata. Sambut saya{name}, tunjukkan "
+            "asesmen dan belum bertanya apa-apa. Pakai kurang dari 130 kata. Sambut saya{name}. Tunjukkan "
             "minat yang tulus, dan sampaikan wawasan ini dengan hangat, dengan angkanya dan tanpa "
             "mengarang:\n{insights}\n"
             "Akhiri dengan mengajak saya melanjutkan, dengan pertanyaan ini sebagai daftar, tanpa diubah:\n"

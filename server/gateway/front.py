@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.assessments.desk import AssessmentDesk
 from server.conversations.audit import AuditLog
 from server.conversations.removal import Removal
 from server.conversations.store import ConversationStore
@@ -100,6 +101,7 @@ class Front:
     store: ConversationStore
     removal: Removal
     user_data: UserData
+    assessments: AssessmentDesk
     audit: AuditLog
     revoker: TokenRevoker
     quota: DoorQuota

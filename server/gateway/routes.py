@@ -22,7 +22,17 @@ from server.gateway.front import Front
 from server.gateway.middleware import RequestId, Timing
 from server.gateway.pages import page_routes
 from server.gateway.problems import Problem, not_found, render
-from server.gateway.rest import conversations, generations, health, internal, messages, sessions, usage
+from server.gateway.rest import (
+    assessments,
+    conversations,
+    generations,
+    health,
+    internal,
+    messages,
+    notifications,
+    sessions,
+    usage,
+)
 from server.gateway.websocket import WebSocketDoor
 
 PREFIXES = ("/api/chat", "/api/chatbot", "")
@@ -42,8 +52,10 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     *messages.ENDPOINTS,
     *generations.ENDPOINTS,
     *usage.ENDPOINTS,
+    *assessments.ENDPOINTS,
     *sessions.ENDPOINTS,
     *internal.ENDPOINTS,
+    *notifications.ENDPOINTS,
     *health.ENDPOINTS,
 )
 

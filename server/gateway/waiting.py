@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 
@@ -10,6 +12,7 @@ from protocol.frames import GenerationFinished
 from protocol.position import Position
 from server.channels.broker import Broker, BrokerUnavailable
 from server.channels.channel import Channel, kind_of
+from server.gateway.front import Front
 
 _RETRY_SECONDS = 0.5
 _decoder = msgspec.json.Decoder(GenerationFinished)
@@ -60,3 +63,21 @@ class EndWaiter:
                 self.offset = max(self.offset, entry.offset)
                 if kind_of(entry.body) == "generation.finished" and generation.encode() in entry.body[:160]:
                     return _decoder.decode(entry.body)
+
+
+async def in_time(
+    front: Front, waiting: Coroutine[Any, Any, GenerationFinished]
+) -> GenerationFinished | None:
+    """The end, or `None` where it takes too long, or the node goes away meanwhile."""
+    ending = asyncio.create_task(waiting)
+    leaving = asyncio.create_task(front.drained.wait())
+    try:
+        await asyncio.wait(
+            {ending, leaving},
+            timeout=front.limits.rest_wait_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return ending.result() if ending.done() else None
+    finally:
+        ending.cancel()
+        leaving.cancel()

@@ -68,8 +68,11 @@ class Notice:
         return payload
 
 
-def notice(stage: Stage, *, assessment: str, at: datetime) -> Notice:
-    """What is told of a stage. `assessment` is the result's id, or the job's; `at` is an aware time."""
+def notice(stage: Stage, *, user: str, assessment: str, at: datetime) -> Notice:
+    """What a user is told of a stage.
+
+    `assessment` is the result's id, or the job's; `at` is an aware time.
+    """
     wording = STAGES[stage]
     url = f"/assessment/{assessment}/results"
     return Notice(
@@ -84,10 +87,16 @@ def notice(stage: Stage, *, assessment: str, at: datetime) -> Notice:
                 action=Action(type="redirect", url=url) if wording.redirects else None,
             )
         ),
-        once_key=once_key(stage, assessment),
+        once_key=once_key(stage, user=user, assessment=assessment),
     )
 
 
-def once_key(stage: Stage, assessment: str) -> str:
-    """By which the outbox knows that this stage of this assessment was told."""
-    return f"{KIND}:{stage}:{assessment}"
+def notice_of(body: NotificationBody, *, user: str) -> Notice:
+    """A notification in another service's words, as a notice to a user."""
+    key = once_key(body.stage, user=user, assessment=body.assessment_id)
+    return Notice(event=Notification(notification=body), once_key=key)
+
+
+def once_key(stage: Stage, *, user: str, assessment: str) -> str:
+    """By which the outbox knows that this user was told this stage of this assessment."""
+    return f"{KIND}:{user}:{stage}:{assessment}"

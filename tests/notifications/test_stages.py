@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import get_args
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 
 from protocol import codec
 from protocol.frames import Stage
-from server.notifications.stages import STAGES, notice, once_key
+from server.notifications.stages import STAGES, notice, notice_of, once_key
 
 ASSESSMENT = "22222222-2222-4222-8222-222222222222"
 AT = datetime(2026, 3, 1, 8, 30, 0, 125_000, tzinfo=UTC)
@@ -31,11 +32,11 @@ def test_every_stage_of_the_wire_is_in_the_table():
     ],
 )
 def test_progress_is_the_protocols(stage: Stage, progress: int):
-    assert notice(stage, assessment=ASSESSMENT, at=AT).event.notification.progress == progress
+    assert notice(stage, user="u", assessment=ASSESSMENT, at=AT).event.notification.progress == progress
 
 
 def test_ready_is_what_the_plan_shows_and_leads_to_the_results():
-    assert notice("chatbot_ready", assessment=ASSESSMENT, at=AT).payload == {
+    assert notice("chatbot_ready", user="u", assessment=ASSESSMENT, at=AT).payload == {
         "type": "notification",
         "notification": {
             "title": "🤖 Career Advisor Ready",
@@ -51,7 +52,7 @@ def test_ready_is_what_the_plan_shows_and_leads_to_the_results():
 
 @pytest.mark.parametrize("stage", [stage for stage in stages if stage != "chatbot_ready"])
 def test_no_other_stage_leads_anywhere(stage: Stage):
-    assert "action" not in notice(stage, assessment=ASSESSMENT, at=AT).payload["notification"]
+    assert "action" not in notice(stage, user="u", assessment=ASSESSMENT, at=AT).payload["notification"]
 
 
 @given(
@@ -64,16 +65,29 @@ def test_no_other_stage_leads_anywhere(stage: Stage):
     ),
 )
 def test_every_notice_is_a_frame_of_the_wire_and_its_time_is_utc(stage: Stage, assessment: str, at: datetime):
-    told = notice(stage, assessment=assessment, at=at)
+    told = notice(stage, user="u", assessment=assessment, at=at)
     assert codec.decode_server_frame(codec.encode(told.event)) == told.event
     stamp = told.event.notification.timestamp
     assert stamp.endswith("Z")
     assert abs(datetime.fromisoformat(stamp) - at) < timedelta(milliseconds=1)
 
 
-def test_a_stage_of_an_assessment_has_one_key_and_no_two_share_one():
-    keys = {once_key(stage, assessment) for stage in stages for assessment in ("a", "b")}
-    assert len(keys) == 2 * len(stages)
-    assert once_key("chatbot_ready", "a") == notice("chatbot_ready", assessment="a", at=AT).once_key
-    later = notice("chatbot_ready", assessment="a", at=AT + timedelta(days=1))
-    assert later.once_key == once_key("chatbot_ready", "a")
+def test_a_stage_of_an_assessment_has_one_key_for_its_user_and_no_two_share_one():
+    keys = {
+        once_key(stage, user=user, assessment=assessment)
+        for stage in stages
+        for user in ("u", "v")
+        for assessment in ("a", "b")
+    }
+    assert len(keys) == 4 * len(stages)
+    told = notice("chatbot_ready", user="u", assessment="a", at=AT)
+    assert told.once_key == once_key("chatbot_ready", user="u", assessment="a")
+    later = notice("chatbot_ready", user="u", assessment="a", at=AT + timedelta(days=1))
+    assert later.once_key == told.once_key
+
+
+def test_a_notification_in_the_words_of_another_service_has_the_key_of_its_stage():
+    ours = notice("chatbot_ready", user="u", assessment="a", at=AT)
+    theirs = notice_of(msgspec.structs.replace(ours.event.notification, title="Other words"), user="u")
+    assert theirs.once_key == ours.once_key
+    assert theirs.payload["notification"]["title"] == "Other words"

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-import orjson
-
-from server.adapters.postgres.pool import RolePool
-from server.adapters.postgres.proposed_ids import ProposedIds
-from server.adapters.postgres.queries import query
-from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import accepted, conversation_row, json_text, refuse, uuid_or_not_found
 from server.adapters.postgres.sealed_rows import sealed_content, sealed_context, sealed_title
+from server.adapters.postgres.writing import Writing
 from server.conversations.audit import BY_USER, Caller
-from server.conversations.cipher import Cipher
 from server.conversations.store import (
     Accepted,
     ConversationRow,
-    NotFound,
     RegenerateOrder,
     SendOrder,
-    StoreUnavailable,
 )
 
-_TRIES = 4  # the second is the last, unless others write into the conversation meanwhile
 
-
-class Accepting:
+class Accepting(Writing):
     """The part of the store that begins things."""
-
-    _service: RolePool
-    _cipher: Cipher
-    _reads: Reads
-    _ids: ProposedIds
 
     async def accept(self, order: SendOrder) -> Accepted:
         """See `ConversationStore.accept`; `NotFound("user")` for a user who was erased or never was."""
@@ -131,39 +114,3 @@ class Accepting:
         if answer["outcome"] != "created":
             refuse(answer["outcome"])
         return conversation_row(answer["conversation"], self._cipher)
-
-    async def _with_ids(
-        self,
-        name: str,
-        user: UUID,
-        arguments: Callable[[UUID | None, UUID | None], tuple[object, ...]],
-        conversation: UUID | None = None,
-    ) -> Any:
-        """Call a function with ids for a conversation and a message; again with its own, where it names some.
-
-        Where nothing is sealed the database makes them.
-        """
-        if self._cipher.newest is None:
-            return await self._write(name, user, *arguments(None, None))
-        place = conversation or self._ids.next()
-        message = self._ids.next(after=place)
-        for _ in range(_TRIES):
-            answer = await self._write(name, user, *arguments(place, message))
-            if answer["outcome"] != "other ids":
-                return answer
-            self._ids.learn(UUID(answer["clock"]))
-            place = UUID(answer["conversation_id"])
-            message = UUID(answer.get("message_id", answer["clock"]))
-        raise StoreUnavailable("no id was accepted")
-
-    async def _write(self, name: str, user: UUID, *arguments: object) -> Any:
-        async with self._reads.writing(str(user)):
-            return await self._ask(name, user, *arguments)
-
-    async def _ask(self, name: str, *arguments: object) -> Any:
-        try:
-            answer = await self._service.value(query(name), *arguments)
-        except asyncpg.ForeignKeyViolationError as error:
-            # the ecosystem's table of users has no such user
-            raise NotFound("user") from error
-        return None if answer is None else orjson.loads(answer)

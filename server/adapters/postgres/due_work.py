@@ -29,9 +29,7 @@ class DueWork:
         rows = await self._system.rows(query("claim_unstarted"), older_than_seconds, limit)
         return [generation_row(row) for row in rows]
 
-    async def system_outbox(
-        self, destination: Destination, *, limit: int
-    ) -> list[OutboxRow]:
+    async def system_outbox(self, destination: Destination, *, limit: int) -> list[OutboxRow]:
         """See `ConversationStore.system_outbox`.
 
         A conversation's rows come together or not at all. What is not reported done is given out again after

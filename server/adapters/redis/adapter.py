@@ -21,6 +21,7 @@ from server.adapters.redis.scripts import LogWindow, Scripts, unavailable
 from server.adapters.redis.slots import Slots
 from server.adapters.redis.subscription import RedisSubscription
 from server.adapters.redis.tickets import RedisTickets
+from server.adapters.redis.user_cache import RedisUserCache
 from server.adapters.redis.users import RedisUsers
 from server.adapters.redis.wire import Wire
 from server.adapters.redis.write_marks import RedisWriteMarks
@@ -70,6 +71,7 @@ class RedisAdapter:
         self.limits = RedisLimits(self.scripts)
         self.tickets = RedisTickets(self.scripts)
         self.users = RedisUsers(self.scripts)
+        self.user_cache = RedisUserCache(self.scripts)
         self.write_marks = RedisWriteMarks(self.scripts)
 
     @property

@@ -76,6 +76,11 @@ def limit(subject: str, window: str) -> str:
     return f"chat:{{{subject}}}:limit:{window}"
 
 
+def cached(user: str, name: str) -> str:
+    """String: something of the user's that is kept for a while."""
+    return f"chat:{{{user}}}:cache:{name}"
+
+
 def write_mark(user: str) -> str:
     """String: the place in the database's log of the user's last write, kept for a minute."""
     return f"chat:{{{user}}}:wrote"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -25,7 +24,7 @@ from server.gateway.front import Front
 from server.gateway.problems import Problem, invalid, problem_of
 from server.gateway.requests import client_message_id
 from server.gateway.sse import TurnStream, finished_generation
-from server.gateway.waiting import EndWaiter
+from server.gateway.waiting import EndWaiter, in_time
 
 _TAG = "messages"
 _EVENT_STREAM = "text/event-stream"
@@ -169,30 +168,12 @@ async def _wait(
         if accepted.duplicate:
             finished = await finished_generation(front, principal, accepted.generation.id)
         if finished is None:
-            finished = await _end_of(front, waiter.wait(channel, snapshot.head, accepted.generation.id))
+            finished = await in_time(front, waiter.wait(channel, snapshot.head, accepted.generation.id))
         if finished is None:
             return _still_streaming(front, request, accepted)
     finally:
         front.desk.hub.detach(principal.user, waiter)
     return _ended(front, accepted, finished, regenerated=regenerated)
-
-
-async def _end_of(
-    front: Front, waiting: Coroutine[Any, Any, GenerationFinished]
-) -> GenerationFinished | None:
-    """The end, or `None` where it takes too long, or the node goes away meanwhile."""
-    ending = asyncio.create_task(waiting)
-    leaving = asyncio.create_task(front.drained.wait())
-    try:
-        await asyncio.wait(
-            {ending, leaving},
-            timeout=front.limits.rest_wait_seconds,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        return ending.result() if ending.done() else None
-    finally:
-        ending.cancel()
-        leaving.cancel()
 
 
 async def _accepted(accept: Accept) -> Accepted:

@@ -234,7 +234,7 @@ def test_our_own_stages_are_passed_on_with_the_key_that_makes_them_one():
     async def act(neighbours: Neighbours, neighbour: Neighbour) -> None:
         webhook: NotificationWebhook = NotificationService(neighbour)
         neighbours.world.tells_chatbot = True
-        user, told = new_id(), notice("chatbot_ready", assessment=new_id(), at=AT)
+        user, told = new_id(), notice("chatbot_ready", user="u", assessment=new_id(), at=AT)
         assert await webhook.tell(user, told.event.notification, once_key=told.once_key)
         (call,) = neighbours.calls(Service.NOTIFICATION)
         assert (call.method, call.path) == ("POST", "/notifications/chatbot-ready")
@@ -246,7 +246,7 @@ def test_our_own_stages_are_passed_on_with_the_key_that_makes_them_one():
 
 def test_todays_service_knows_no_such_stage_and_that_is_no_failure():
     async def act(neighbours: Neighbours, neighbour: Neighbour) -> None:
-        told = notice("chatbot_ready", assessment=new_id(), at=AT)
+        told = notice("chatbot_ready", user="u", assessment=new_id(), at=AT)
         webhook = NotificationService(neighbour)
         assert not await webhook.tell(new_id(), told.event.notification, once_key=told.once_key)
 
@@ -256,7 +256,7 @@ def test_todays_service_knows_no_such_stage_and_that_is_no_failure():
 @pytest.mark.parametrize("stage", ["analysis_started", "analysis_complete", "analysis_failed"])
 def test_what_it_hears_from_the_broker_itself_is_not_told_twice(stage: Stage):
     async def act(neighbours: Neighbours, neighbour: Neighbour) -> None:
-        told = notice(stage, assessment=new_id(), at=AT)
+        told = notice(stage, user="u", assessment=new_id(), at=AT)
         webhook = NotificationService(neighbour)
         assert not await webhook.tell(new_id(), told.event.notification, once_key=told.once_key)
         assert neighbours.calls(Service.NOTIFICATION) == []
@@ -268,7 +268,7 @@ def test_what_it_hears_from_the_broker_itself_is_not_told_twice(stage: Stage):
 def test_a_service_that_cannot_be_told_is_asked_once_and_said_so(kind: FaultKind):
     async def act(neighbours: Neighbours, neighbour: Neighbour) -> None:
         neighbours.fault(Fault(service=Service.NOTIFICATION, kind=kind))
-        told = notice("assessment_submitted", assessment=new_id(), at=AT)
+        told = notice("assessment_submitted", user="u", assessment=new_id(), at=AT)
         with pytest.raises(NotTold, match="a neighbour: "):
             await NotificationService(neighbour).tell(
                 new_id(), told.event.notification, once_key=told.once_key

@@ -1,0 +1,1 @@
+SELECT owner_id, result, conversation, tries FROM claim_links($1)

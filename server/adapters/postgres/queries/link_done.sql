@@ -1,0 +1,1 @@
+SELECT link_done($1, $2, $3)

@@ -1,0 +1,1 @@
+SELECT tell_stage($1, $2, $3, $4, $5, $6)
