@@ -8,12 +8,12 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from server.gateway.cors import Cors
 from server.gateway.demo import demo_routes
 from server.gateway.documents import document_endpoints
 from server.gateway.door import serve
@@ -80,12 +80,11 @@ def build_app(front: Front) -> Starlette:
             Middleware(RequestId, new_id=front.desk.new_id),
             Middleware(Timing, now=front.desk.now, observe=front.desk.observe),
             Middleware(
-                CORSMiddleware,
-                allow_origins=sorted(front.origins),
-                allow_methods=METHODS,
-                allow_headers=REQUEST_HEADERS,
-                expose_headers=EXPOSED_HEADERS,
-                max_age=600,
+                Cors,
+                origins=front.origins,
+                methods=METHODS,
+                request_headers=REQUEST_HEADERS,
+                exposed_headers=EXPOSED_HEADERS,
             ),
         ],
         exception_handlers={HTTPException: _http_exception},

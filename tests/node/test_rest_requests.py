@@ -234,11 +234,25 @@ def test_pages_of_allowed_origins_may_ask_and_read(api: httpx.Client):
     assert "access-control-allow-credentials" not in read.headers
 
 
+def test_a_page_of_the_own_origin_may_ask_and_read(node: RunningNode, api: httpx.Client):
+    own = {"Origin": f"http://127.0.0.1:{node.port}", "Access-Control-Request-Method": "POST"}
+
+    preflight = api.options("/conversations", headers=own)
+    read = api.get("/conversations", headers={"Origin": own["Origin"]})
+
+    assert preflight.status_code == 200
+    for response in (preflight, read):
+        assert response.headers["access-control-allow-origin"] == own["Origin"]
+        assert "Origin" in response.headers["vary"]
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "https://atma.example.evil.example", "null"])
 def test_pages_of_other_origins_read_nothing(api: httpx.Client, origin: str):
     asking = {"Origin": origin, "Access-Control-Request-Method": "GET"}
 
-    assert api.options("/conversations", headers=asking).status_code == 400
+    refused = api.options("/conversations", headers=asking)
+    problem(refused, 400, "VALIDATION_ERROR")
+    assert "access-control-allow-origin" not in refused.headers
     assert "access-control-allow-origin" not in api.get("/conversations", headers={"Origin": origin}).headers
 
 
