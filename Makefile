@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run test unit check format load clean
+.PHONY: run cluster test unit check format load clean
 
 $(VENV)/.ready: pyproject.toml uv.lock
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (make PYTHON=…)" >&2; exit 1; }
@@ -16,6 +16,9 @@ $(VENV)/.ready: pyproject.toml uv.lock
 
 run: $(VENV)/.ready   ## one node; what is not configured runs embedded
 	@exec $(BIN)/python -m server run
+
+cluster: $(VENV)/.ready ## NODES nodes behind a load balancer, on one address
+	@exec $(BIN)/python -m tests.cluster --nodes $(or $(NODES),3)
 
 test: $(VENV)/.ready  ## the whole suite, with every real service it needs
 	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)

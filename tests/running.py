@@ -31,7 +31,7 @@ from tests import oracle
 from tests.scripted.recording import Frame
 from tests.scripted.sse_client import SseClient
 from tests.scripted.tokens import SECRET, token_for
-from tests.scripted.waiting import eventually
+from tests.scripted.waiting import DEADLINE_SECONDS, eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
@@ -122,7 +122,7 @@ class Truth:
             )
         return {"calls": calls, "intended": intended or {}}
 
-    async def settled(self) -> None:
+    async def settled(self, within: float = DEADLINE_SECONDS) -> None:
         """Wait until no generation is open, nothing is to be settled and nothing waits to be told."""
 
         async def quiet() -> bool:
@@ -134,7 +134,7 @@ class Truth:
                     " WHERE destination = 'channel' AND delivered_at IS NULL)"
                 )
 
-        assert await eventually(quiet, what="everything settles")
+        assert await eventually(quiet, within, what="everything settles")
 
     async def assert_holds(
         self,

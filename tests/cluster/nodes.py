@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +35,8 @@ from tests.scripted.waiting import eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
-_ROOT = Path(__file__).parent.parent.parent
-_LAUNCH = _ROOT / "server" / "embedded" / "launch.py"
+ROOT = Path(__file__).parent.parent.parent
+_LAUNCH = ROOT / "server" / "embedded" / "launch.py"
 _READY = re.compile(rb"ready: http://127\.0\.0\.1:(\d+)/")
 _START_SECONDS = 90.0
 
@@ -114,27 +114,12 @@ class NodeEnded(Exception):  # noqa: N818 - what happened, named as such
 async def start_node(name: str, environment: Mapping[str, str], *, cwd: Path, logs: Path) -> NodeProcess:
     """A node as a process of its own, once it takes sessions.
 
-    It is in a session of its own, so that Ctrl-C is for its starter, and does not outlive it.
-
     Raises:
         NodeEnded
     """
     log = logs / f"{name}.log"
-    launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(signal.SIGTERM)), ""]
-    with log.open("ab") as errors:
-        process = await asyncio.create_subprocess_exec(
-            *launcher,
-            sys.executable,
-            "-m",
-            "server",
-            "run",
-            cwd=cwd,
-            env={**environment, "PYTHONPATH": str(_ROOT), "NODE_ID": name},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-        )
+    command = [sys.executable, "-m", "server", "run"]
+    process = await launched(command, cwd=cwd, environment={**environment, "NODE_ID": name}, log=log)
     try:
         async with asyncio.timeout(_START_SECONDS):
             node = NodeProcess(name, process, await _announced(process), log)
@@ -148,6 +133,27 @@ async def start_node(name: str, environment: Mapping[str, str], *, cwd: Path, lo
             raise NodeEnded(f"{name} did not start:\n{said}") from error
         raise
     return node
+
+
+async def launched(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path
+) -> asyncio.subprocess.Process:
+    """A command that does not outlive us; what it says on standard error is added to `log`.
+
+    It is in a session of its own: Ctrl-C is for us.
+    """
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(signal.SIGTERM)), ""]
+    with log.open("ab") as errors:
+        return await asyncio.create_subprocess_exec(
+            *launcher,
+            *command,
+            cwd=cwd,
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
 
 
 async def _announced(process: asyncio.subprocess.Process) -> int:
