@@ -38,30 +38,35 @@ class StreamTransport:
     """Hands frames from a pump to a response, one at a time."""
 
     def __init__(self) -> None:
-        self._frames: asyncio.Queue[Outgoing | None] = asyncio.Queue(maxsize=1)
+        self._frames: asyncio.Queue[Outgoing | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(1)
         self._closed = False
 
     async def send(self, frame: Outgoing) -> None:
         """Give a frame; waits until the one before it was taken."""
+        if not self._closed:
+            await self._room.acquire()
         if self._closed:
+            self._room.release()  # for whoever else waits
             raise TransportClosed
-        await self._frames.put(frame)
+        self._frames.put_nowait(frame)
 
     async def receive(self) -> str | bytes:
         """An event stream brings nothing from the client."""
         raise TransportClosed
 
     async def close(self, code: int, reason: str = "") -> None:  # noqa: ARG002 - the port's signature
-        """End the response after what was given."""
+        """End the response after what was given, whenever the client reads that; nobody waits for it."""
         if not self._closed:
             self._closed = True
-            await self._frames.put(None)
+            self._frames.put_nowait(None)
 
     def abandon(self) -> None:
         """The client is gone."""
         self._closed = True
         while not self._frames.empty():
             self._frames.get_nowait()
+        self._room.release()
 
     async def frames(self) -> AsyncGenerator[Outgoing, None]:
         """What was given, until closed."""
@@ -69,6 +74,7 @@ class StreamTransport:
             frame = await self._frames.get()
             if frame is None:
                 return
+            self._room.release()
             yield frame
 
 
