@@ -370,12 +370,12 @@ def build_node(
     )
 
     # sessions and doors
-    sessions = Sessions(now, wall)
     session_limits = SessionLimits(
         heartbeat_seconds=settings.heartbeat_seconds,
         auth_grace_seconds=settings.auth_grace_seconds,
         slow_reader_seconds=settings.slow_reader_seconds,
     )
+    sessions = Sessions(now, wall, look_seconds=session_limits.look_seconds)
     desk = Desk(
         hub=hub,
         broker=redis.broker,

@@ -1,7 +1,7 @@
 """What every session on a node shares: the rooms it calls, the clocks, the limits, and who is here.
 
-One look a second over all sessions finds late hellos, ending tokens, silent sockets and stuck readers, so
-no session has a timer of its own.
+One look a second over all sessions (more often where their clocks are short) finds ending tokens, silent
+sockets and stuck readers, so only who has not said `hello` has a timer of their own.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from server.conversations.principal import Principal
 from server.conversations.turns import Turns
 from server.session.machine import SessionLimits
 
-_LOOK_SECONDS = 1.0
 _NOTICED_SECONDS = 1.0
 _SESSIONS_AT_ONCE = 500
-_ASKS_A_LOOK = 1000
+_ASKS_A_SECOND = 1000
+_TIMER_SECONDS = 0.01  # a timer may be early by its clock's resolution
 
 
 class Present(Protocol):
@@ -53,9 +53,12 @@ class Revocations(Protocol):
 class Sessions:
     """The sessions of this node. `now` is monotonic seconds, `wall` seconds since 1970."""
 
-    def __init__(self, now: Callable[[], float], wall: Callable[[], float]) -> None:
+    def __init__(
+        self, now: Callable[[], float], wall: Callable[[], float], *, look_seconds: float = 1.0
+    ) -> None:
         self._now = now
         self._wall = wall
+        self._look_seconds = look_seconds
         self._present: set[Present] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -64,10 +67,12 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._present)
 
-    def add(self, session: Present) -> None:
-        """A session begins."""
+    def add(self, session: Present, *, look_in: float | None = None) -> None:
+        """A session begins; it is looked at in `look_in` seconds to the point, besides all looks."""
         self._present.add(session)
         self._empty.clear()
+        if look_in is not None:
+            asyncio.get_running_loop().call_later(look_in + _TIMER_SECONDS, self._look_at, session)
 
     def remove(self, session: Present) -> None:
         """A session has ended."""
@@ -81,16 +86,20 @@ class Sessions:
         return self._asks >= 0
 
     async def look(self) -> None:
-        """Tick every session about once a second, for ever."""
+        """Tick every session every `look_seconds`, for ever."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            self._asks = _ASKS_A_LOOK
+            await asyncio.sleep(self._look_seconds)
+            self._asks = int(_ASKS_A_SECOND * self._look_seconds)
             now, wall = self._now(), self._wall()
             for count, session in enumerate(tuple(self._present), start=1):
                 session.tick(now, wall)
                 if count % _SESSIONS_AT_ONCE == 0:
                     # tokens do not wait for all of them
                     await asyncio.sleep(0)
+
+    def _look_at(self, session: Present) -> None:
+        if session in self._present:
+            session.tick(self._now(), self._wall())
 
     async def drain(self, seconds: float, reason: str) -> None:
         """Send everybody elsewhere, spread over `seconds`; returns when all are gone or time is up."""

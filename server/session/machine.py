@@ -33,6 +33,8 @@ _FRAME_BURST = 40.0
 _BAD_FRAMES = 10
 _BAD_FRAMES_SECONDS = 60.0
 _ANNOUNCE_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+_SHORTEST_LOOK_SECONDS = 0.05
 _LAST_SECOND = 253402300799.0
 
 
@@ -45,6 +47,13 @@ class SessionLimits:
     auth_grace_seconds: float = 25.0
     slow_reader_seconds: float = 30.0
     max_frame_bytes: int = 65536
+
+    @property
+    def look_seconds(self) -> float:
+        """How often sessions are looked at: late by a twentieth of the shortest clock, a second at most."""
+        clocks = (self.heartbeat_seconds, self.slow_reader_seconds, self.auth_grace_seconds)
+        shortest = min(each for each in clocks if each > 0)
+        return min(_LOOK_SECONDS, max(_SHORTEST_LOOK_SECONDS, shortest / 20))
 
 
 class State(Enum):
@@ -123,8 +132,8 @@ class SessionMachine:
         self._bad: list[float] = []  # when the last of them came
         self._token_ends: float | None = None
         self._announced = False
-        # up to 20 % either way, so that a restarted node's clients do not beat together
-        self._heartbeat = limits.heartbeat_seconds * (1.0 + 0.2 * heartbeat_jitter)
+        # up to 15 % either way, so that a node's clients do not beat together; the look may add 5 %
+        self._heartbeat = limits.heartbeat_seconds * (1.0 + 0.15 * heartbeat_jitter)
 
     def receive(self, raw: str | bytes, now: float, wall: float) -> list[Action]:
         """What follows from a frame of the client."""
@@ -163,7 +172,7 @@ class SessionMachine:
         self._announced = False
 
     def tick(self, now: float, wall: float, *, last_sent: float, stuck_since: float | None) -> list[Action]:
-        """What follows from time alone; asked about once a second."""
+        """What follows from time alone; asked every `look_seconds`, and when `hello` is late."""
         if self.state is State.CLOSED:
             return []
         if stuck_since is not None and now - stuck_since >= self._limits.slow_reader_seconds:

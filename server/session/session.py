@@ -89,7 +89,7 @@ class Session:
 
     async def run(self) -> None:
         """Serve the client until it is gone. Never raises but on cancellation."""
-        self.desk.sessions.add(self)
+        self.desk.sessions.add(self, look_in=self.desk.limits.hello_seconds)
         try:
             while True:
                 await self._obey(await self._transport.receive())

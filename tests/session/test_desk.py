@@ -68,6 +68,36 @@ def test_in_a_look_everybody_is_ticked_with_both_clocks_and_a_thousand_may_ask_t
     asyncio.run(go())
 
 
+def test_one_may_be_looked_at_at_a_time_of_their_own() -> None:
+    async def go() -> None:
+        sessions = some_sessions()
+        present, gone = SessionThatNotes(sessions), SessionThatNotes(sessions)
+        sessions.add(present, look_in=0.02)
+        sessions.add(gone, look_in=0.0)
+        sessions.remove(gone)
+
+        await eventually(lambda: present.ticks)
+
+        assert present.ticks == [(5.0, 1_700_000_000.0)]
+        assert gone.ticks == []
+
+    asyncio.run(go())
+
+
+def test_looks_come_as_often_as_the_shortest_clock_wants() -> None:
+    async def go() -> None:
+        sessions = Sessions(ManualClock(5.0), ManualClock(1_700_000_000.0), look_seconds=0.01)
+        present = SessionThatNotes(sessions)
+        looking = asyncio.create_task(sessions.look())
+
+        await eventually(lambda: len(present.ticks) >= 3)
+
+        assert [sessions.may_ask() for _ in range(11)] == [True] * 10 + [False]
+        await ends(looking)
+
+    asyncio.run(go())
+
+
 def test_drain_is_spread_over_the_time_and_over_when_all_are_gone() -> None:
     async def go() -> None:
         sessions = some_sessions()

@@ -334,10 +334,27 @@ def test_silence_is_filled_with_heartbeats() -> None:
 @pytest.mark.parametrize("jitter", [-1.0, 0.0, 1.0])
 def test_heartbeats_come_within_a_fifth_of_their_time(jitter: float) -> None:
     machine = an_open_machine(jitter=jitter)
-    due = 25.0 * (1 + 0.2 * jitter)
+    due = 25.0 * (1 + 0.15 * jitter)
 
     assert tick(machine, due - 0.01, last_sent=0.0) == []
     assert tick(machine, due + 0.01, last_sent=0.0) == [Tell(Heartbeat())]
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        (SessionLimits(), 1.0),
+        (SessionLimits(heartbeat_seconds=1), 0.05),
+        (SessionLimits(heartbeat_seconds=0.1), 0.05),
+        (SessionLimits(slow_reader_seconds=4), 0.2),
+        (SessionLimits(auth_grace_seconds=10), 0.5),
+        (SessionLimits(auth_grace_seconds=0), 1.0),
+    ],
+)
+def test_a_look_is_late_by_no_more_than_a_twentieth_of_the_shortest_clock(
+    limits: SessionLimits, seconds: float
+) -> None:
+    assert limits.look_seconds == seconds
 
 
 def test_there_are_no_heartbeats_before_hello_nor_for_one_who_does_not_read() -> None:
