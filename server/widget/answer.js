@@ -24,8 +24,10 @@ export class AnswerView {
     this.waiting = element("p", { class: "waiting", hidden: true }, [dots(), element("span")]);
     this.notes = element("ul", { class: "notes", hidden: true });
     this.footer = element("footer");
+    this.insights = element("ul", { class: "insights", "aria-label": "At a glance", hidden: true });
     this.suggestions = element("div", { class: "chips", hidden: true });
-    const parts = [this.thinking, this.body, this.waiting, this.notes, this.footer, this.suggestions];
+    const { thinking, body, waiting, insights, notes, footer, suggestions } = this;
+    const parts = [thinking, body, waiting, insights, notes, footer, suggestions];
     this.node = element("article", { class: "answer", "aria-label": "Answer" }, [
       element("div", { class: "avatar" }, [icon("mark")]),
       element("div", { class: "content" }, parts),
@@ -43,6 +45,8 @@ export class AnswerView {
     this.notes.hidden = notes.length === 0;
     this.notes.replaceChildren(...notes.map((note) => element("li", {}, [note])));
     this.#refoot(entry);
+    this.insights.hidden = entry.insights.length === 0;
+    this.insights.replaceChildren(...entry.insights.map((text) => element("li", { dir: "auto" }, [text])));
     this.suggestions.hidden = entry.suggestions.length === 0;
     this.suggestions.replaceChildren(...entry.suggestions.map((text) => this.#chip(text)));
   }

@@ -1,5 +1,6 @@
 // The demo page: one user, one connection, the conversation that is open. Everything meets here.
 
+import { Assessments } from "./assessments.js";
 import { ChannelView } from "./channel.js";
 import { Connection } from "./connection.js";
 import { runningIn } from "./entries.js";
@@ -42,24 +43,27 @@ class Page {
       onAccepted: (entry) => this.#accepted(entry),
       onRefused: (entry, error) => entry.kind === "regenerate" && this.#refusedAgain(entry, error),
     });
-    this.loader = new Loader({
-      rest: new Rest(this.identity),
-      library: this.library,
-      onChange: () => this.#changed(),
-      onFailure: (message) => this.toasts.error(message),
+    const rest = new Rest(this.identity);
+    const onChange = () => this.#changed();
+    const { library, toasts } = this;
+    this.loader = new Loader({ rest, library, onChange, onFailure: (message) => toasts.error(message) });
+    this.assessments = new Assessments({
+      rest,
+      toasts,
+      place: () => this.place,
+      isIdle: () => !this.screen.composer.text && !library.isSending(this.place),
+      onOpen: (conversation) => this.#open(conversation),
+      onChange,
     });
-    this.status = new ConnectionStatus({
-      connection: this.connection,
-      onSignIn: () => this.#signInAgain(),
-    });
+    this.status = new ConnectionStatus({ connection: this.connection, onSignIn: () => this.#signInAgain() });
     this.#build();
     this.kept = new Keeper(new Stored(() => sessionStorage, "atma.demo.page"), () => this.#snapshot());
   }
 
   #build() {
-    const { view, library, connection, notices, stopping } = this;
+    const { view, library, connection, notices, stopping, assessments } = this;
     this.screen = new Screen({
-      known: { view, library, connection, notices, stopping },
+      known: { view, library, connection, notices, stopping, assessments },
       actions: {
         open: () => this.#openDraft(),
         moreConversations: () => this.loader.moreConversations(),
@@ -111,15 +115,17 @@ class Page {
 
   #snapshot() {
     const outbox = [...this.library.outbox.values()];
-    const { place, view } = this;
-    return { user: this.identity.user, place, outbox, typed: this.screen.composer.text, channel: view.snapshot() };
+    const { place, view, assessments, screen, identity } = this;
+    const [typed, journey, channel] = [screen.composer.text, assessments.snapshot(), view.snapshot()];
+    return { user: identity.user, place, outbox, typed, journey, channel };
   }
 
-  #restore({ place, outbox, typed, channel }) {
+  #restore({ place, outbox, typed, journey, channel }) {
     if (channel.position) this.view.restore(channel);
     for (const state of this.view.running.values()) this.library.take({ ...state, type: "generation.state" });
     if (place.startsWith("draft:")) this.place = place;
     this.screen.composer.text = typed;
+    this.assessments.restore(journey);
     this.outbox.resume(outbox);
     if (channel.position) this.loader.conversations();
   }
@@ -157,7 +163,8 @@ class Page {
     }
     this.library.take(frame);
     if (type === "conversation.deleted" && frame.conversation.id === this.place) this.#openDraft();
-    if (type === "notification") this.#notify(frame.notification);
+    if (type === "conversation.created") this.assessments.begun(frame.conversation);
+    if (type === "notification") this.assessments.notified(frame.notification);
     if (this.view.needsRefetch) {
       this.view.needsRefetch = false;
       this.library.doubt();
@@ -170,10 +177,6 @@ class Page {
   /** See that what is open is here. Before the first welcome nothing would say what happened since. */
   #load() {
     if (this.view.position !== null) this.loader.open(this.conversation);
-  }
-
-  #notify({ title, message, progress }) {
-    this.toasts.tell(message, { title, percent: progress });
   }
 
   #accepted(entry) {
@@ -213,6 +216,11 @@ class Page {
     else if (this.conversation) this.place = `draft:${uuid()}`;
     this.#load();
     this.#changed();
+  }
+
+  #open(conversation) {
+    history.pushState(null, "", `#${conversation}`);
+    this.#follow();
   }
 
   #openDraft() {

@@ -39,7 +39,8 @@ export function entriesOf({ library, place, conversation, running, held, complet
   const unsent = library.unsent(place);
   const last = entries.at(-1);
   if (last?.kind === "answer" && !last.live && unsent.length === 0) {
-    last.again = asked.length === 0;
+    // a welcome answers nothing: there is no question to answer again
+    last.again = asked.length === 0 && last.message.parent_message_id !== null;
     last.suggestions = last.message.metadata?.suggested_questions ?? [];
   }
   if (last?.kind === "question" && unsent.length === 0 && complete && !library.awaited.has(last.key)) {
@@ -74,9 +75,15 @@ function entryOf(message, siblings, library, held) {
     switches: marks.switches ?? [],
     place: siblings.findIndex(({ id }) => id === key),
     siblings: siblings.map(({ id }) => id),
+    insights: running ? [] : insightsOf(message),
     again: false,
     suggestions: [],
   };
+}
+
+/** What was noticed in somebody's results, as far as the text does not say it in the same words. */
+function insightsOf({ metadata, content }) {
+  return (metadata?.insights ?? []).filter((each) => !content?.includes(each));
 }
 
 /** The answers being written in a place. */

@@ -1,4 +1,4 @@
-// The REST part of the contract that this page uses: lists and history.
+// The REST part of the contract that this page uses: lists, history, and the way of an assessment.
 
 const BASE = "api/chat";
 const WITHIN_MS = 15_000;
@@ -29,19 +29,36 @@ export class Rest {
     return this.#get(`/conversations/${encodeURIComponent(conversation)}/messages?limit=50${cursor}`);
   }
 
-  async #get(path) {
-    let answer = await this.#ask(path, await this.identity.token());
+  /** Somebody's assessment is finished for them; a door of development, beside the contract. */
+  finishAssessment(language) {
+    return this.#do("POST", `demo/assessments?language=${language}`);
+  }
+
+  assessmentConversation(assessment) {
+    return this.#get(`/assessment/${encodeURIComponent(assessment)}/conversation`);
+  }
+
+  initialize(assessment) {
+    return this.#do("POST", `${BASE}/assessment/${encodeURIComponent(assessment)}/initialize`);
+  }
+
+  #get(path) {
+    return this.#do("GET", BASE + path);
+  }
+
+  async #do(method, address) {
+    let answer = await this.#ask(method, address, await this.identity.token());
     // a token that ended between two looks at the clock
-    if (answer.status === 401) answer = await this.#ask(path, await this.identity.renew());
+    if (answer.status === 401) answer = await this.#ask(method, address, await this.identity.renew());
     if (answer.ok) return answer.json();
     const problem = await answer.json().catch(() => ({}));
     throw new Failed(answer.status, problem.detail ?? "The server cannot do this now.");
   }
 
-  async #ask(path, token) {
+  async #ask(method, address, token) {
     const headers = { Authorization: `Bearer ${token}`, Accept: "application/json" };
     try {
-      return await fetch(BASE + path, { headers, signal: AbortSignal.timeout(WITHIN_MS) });
+      return await fetch(address, { method, headers, signal: AbortSignal.timeout(WITHIN_MS) });
     } catch {
       throw new Failed(0, "The server cannot be reached.");
     }

@@ -4,17 +4,24 @@ import { Composer } from "./composer.js";
 import { byId, setText } from "./dom.js";
 import { entriesOf, growth, runningIn } from "./entries.js";
 import { Sidebar } from "./sidebar.js";
+import { StepsView } from "./steps.js";
 import { ThreadView } from "./thread.js";
 
 const MOST_POINTS = 4000; // until the server has said
+const INVITING = ["What would you like to find out?", "Ask about careers, strengths, studies or your assessment."];
+const WAITING = ["Your assessment is on its way", "The adviser reads the results as soon as they are there."];
+const FAILED = ["That did not work", "Nothing is lost: it can be done again."];
 
 export class Screen {
-  /** `known`: `view`, `library`, `connection`, `notices`, `stopping`. `actions`: what the user can do. */
+  /** `known`: `view`, `library`, `connection`, `notices`, `stopping`, `assessments`. `actions`: what the user can do. */
   constructor({ known, actions }) {
     Object.assign(this, known);
     this.sidebar = new Sidebar({ onNew: actions.open, onMore: actions.moreConversations });
     this.composer = new Composer({ onSend: actions.send, onStop: actions.stop, onType: actions.typed });
     this.thread = new ThreadView(actions);
+    const { assessments } = known;
+    this.steps = new StepsView({ onHelp: () => assessments.help(), onDismiss: () => assessments.dismiss() });
+    byId("finish-assessment").addEventListener("click", () => assessments.finish());
     for (const suggestion of document.querySelectorAll("[data-suggestion]")) {
       suggestion.addEventListener("click", () => actions.suggest(suggestion.dataset.suggestion));
     }
@@ -33,6 +40,7 @@ export class Screen {
     const thread = conversation && this.library.thread(conversation);
     const entries = this.#entries(place, conversation, running);
     this.#drawTitle(conversation);
+    this.#drawJourney(place, conversation, entries);
     byId("welcome").hidden = conversation !== null || entries.length > 0;
     byId("loading").hidden = !thread || thread.loaded || entries.length > 0;
     this.sidebar.show(this.library.listing(), {
@@ -59,6 +67,19 @@ export class Screen {
     // before both, what looks unanswered may only not have arrived
     const complete = this.connection.state === "synced" && conversation && library.thread(conversation).loaded;
     return entriesOf({ library, place, conversation, running, held: this.#held, complete });
+  }
+
+  /** An assessment's way: in the middle of an empty page, above the messages of its conversation. */
+  #drawJourney(place, conversation, entries) {
+    const talking = entries.some(({ kind }) => kind === "question");
+    const journey = talking ? null : this.assessments.shownIn(place);
+    const home = byId(conversation ? "journey-above" : "journey-within");
+    this.steps.show(journey, { home, late: this.assessments.late, open: conversation });
+    byId("invitation").hidden = journey !== null;
+    byId("finish-assessment").disabled = this.assessments.asking;
+    const [title, words] = journey?.failed ? FAILED : journey ? WAITING : INVITING;
+    setText(byId("welcome-title"), title);
+    setText(byId("welcome-words"), words);
   }
 
   #drawTitle(conversation) {

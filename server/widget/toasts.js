@@ -14,20 +14,24 @@ export class Toasts {
     this.#show(text, { urgent: true });
   }
 
-  /** `title` above the text, `percent` as a bar below it. */
-  tell(text, { title = null, percent = null } = {}) {
-    this.#show(text, { title, percent });
+  /** `title` above the text, `percent` as a bar below it; it takes the place of one with the same `key`. */
+  tell(text, { title = null, percent = null, key = null, action = null } = {}) {
+    this.#show(text, { title, percent, key, action });
   }
 
-  #show(text, { urgent = false, title = null, percent = null }) {
+  #show(text, { urgent = false, title = null, percent = null, key = null, action = null }) {
     const parts = [element("p", {}, [text])];
     if (title) parts.unshift(element("strong", {}, [title]));
     if (percent !== null) parts.push(element("progress", { max: 100, value: percent, "aria-label": title }));
+    if (action) parts.push(element("button", { type: "button", class: "act", click: action.act }, [action.label]));
     const toast = element("div", { class: urgent ? "toast error" : "toast", role: urgent ? "alert" : "status" }, [
       element("div", {}, parts),
       button("close", "Dismiss", () => toast.remove()),
     ]);
-    this.list.append(toast);
+    const before = key && [...this.list.children].find((each) => each.dataset.key === key);
+    if (key) toast.dataset.key = key;
+    if (before) before.replaceWith(toast);
+    else this.list.append(toast);
     while (this.list.children.length > MOST) this.list.firstChild.remove();
     this.#leave(toast);
   }

@@ -149,7 +149,8 @@ class ScriptedServer:
     """What a test says to the page, and what the page asked.
 
     `messages` and `conversations` are what REST answers. `asked` holds the paths of REST requests.
-    `problems` holds, by path, the status REST answers as long as it is there.
+    `problems` holds, by path, the status REST answers as long as it is there. `languages` are those of the
+    assessments asked for, `of_assessments` the conversation of each that has one.
     """
 
     address: str = ""
@@ -160,6 +161,8 @@ class ScriptedServer:
     problems: dict[str, int] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     renewals: list[str | None] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    of_assessments: dict[str, Frame] = field(default_factory=dict)
     token_status: int = 201
     token_seconds: float = 3600
     _lines: asyncio.Queue[Line] = field(default_factory=asyncio.Queue)
@@ -183,10 +186,13 @@ class ScriptedServer:
             routes=[
                 *page_routes(),
                 Route("/demo/token", self._token, methods=["POST"]),
+                Route("/demo/assessments", self._assess, methods=["POST"]),
                 WebSocketRoute("/api/chat/ws", self._socket),
                 Route("/api/chat/conversations", self._index),
                 Route("/api/chat/conversations/{id}", self._show),
                 Route("/api/chat/conversations/{id}/messages", self._messages),
+                Route("/api/chat/assessment/{id}/conversation", self._of_assessment),
+                Route("/api/chat/assessment/{id}/initialize", self._initialize, methods=["POST"]),
             ]
         )
 
@@ -197,6 +203,23 @@ class ScriptedServer:
         self.tokens.append(f"token-{len(self.tokens) + 1}")
         body = {"token": self.tokens[-1], "user": self.user, "expires_in": self.token_seconds}
         return JSONResponse(body, 201)
+
+    async def _assess(self, request: Request) -> Response:
+        problem = self._problem(request)
+        if problem is not None:
+            return problem
+        self.languages.append(request.query_params["language"])
+        return JSONResponse({"assessment_id": ident(800_000 + len(self.languages))}, 202)
+
+    async def _of_assessment(self, request: Request) -> Response:
+        problem = self._problem(request)
+        if problem is not None:
+            return problem
+        held = self.of_assessments.get(request.path_params["id"])
+        return JSONResponse({"exists": held is not None, "conversation": held, "messages": []})
+
+    async def _initialize(self, request: Request) -> Response:
+        return self._problem(request) or JSONResponse({"success": True, "message": "It is there."})
 
     async def _socket(self, websocket: WebSocket) -> None:
         assert websocket.scope["subprotocols"] == ["atma.chat.v1"]
