@@ -51,13 +51,15 @@ class FrameError(ValueError):
         code: `bad_request` or `unknown_type`.
         message: a sentence for the client; repeats at most 64 characters of the input.
         re: the frame's `id`, where one could be read.
+        kind: the frame's `type`, where that is a command's.
     """
 
-    def __init__(self, code: ErrorCode, message: str, re: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str, re: str | None = None, kind: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.re = re
+        self.kind = kind
 
 
 def decode_command(raw: str | bytes) -> AnyCommand:
@@ -80,7 +82,7 @@ def decode_command(raw: str | bytes) -> AnyCommand:
     try:
         return msgspec.convert(value, command)
     except msgspec.ValidationError as error:
-        raise FrameError(ErrorCode.BAD_REQUEST, _explained(str(error)), re) from None
+        raise FrameError(ErrorCode.BAD_REQUEST, _explained(str(error)), re, kind) from None
 
 
 def decode_object(raw: str | bytes) -> dict[str, Any]:

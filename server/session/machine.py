@@ -26,6 +26,7 @@ from protocol.frames import (
     Hello,
     Ping,
     Sync,
+    type_of,
 )
 
 _FRAME_RATE = 20.0
@@ -36,6 +37,7 @@ _ANNOUNCE_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 _SHORTEST_LOOK_SECONDS = 0.05
 _LAST_SECOND = 253402300799.0
+_HELLO = type_of(Hello)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ class SessionMachine:
         try:
             command = decode_command(raw)
         except FrameError as fault:
+            if self.state is State.NEW and fault.kind not in {None, _HELLO}:
+                return self._unauthenticated(fault.re)
             return self._bad_frame(fault, now)
         if self.state is State.NEW:
             return self._first(command)
@@ -199,7 +203,10 @@ class SessionMachine:
         if isinstance(command, Hello):
             self.state = State.GREETED
             return [Execute(command)]
-        refusal = error_frame(ErrorCode.UNAUTHENTICATED, "The first frame must be hello.", re=command.id)
+        return self._unauthenticated(command.id)
+
+    def _unauthenticated(self, re: str | None) -> list[Action]:
+        refusal = error_frame(ErrorCode.UNAUTHENTICATED, "The first frame must be hello.", re=re)
         return [Tell(refusal), *self._close(CloseCode.NOT_AUTHENTICATED)]
 
     def _bad_frame(self, fault: FrameError, now: float) -> list[Action]:

@@ -99,10 +99,18 @@ def test_any_other_command_first_is_unauthenticated_and_closes(kind: str) -> Non
     assert closed(actions) == [CloseCode.NOT_AUTHENTICATED]
 
 
+def test_another_command_first_is_unauthenticated_also_where_its_fields_are_wrong() -> None:
+    actions = a_machine().receive(raw("message.send", content=5), 0.0, WALL)
+
+    assert told(actions) == [(ErrorCode.UNAUTHENTICATED, "7")]
+    assert closed(actions) == [CloseCode.NOT_AUTHENTICATED]
+
+
 def test_a_bad_frame_first_is_answered_and_hello_may_still_follow() -> None:
     machine = a_machine()
 
     assert told(machine.receive(raw("nonsense"), 0.0, WALL)) == [(ErrorCode.UNKNOWN_TYPE, "7")]
+    assert told(machine.receive(raw("hello", token=5), 0.0, WALL)) == [(ErrorCode.BAD_REQUEST, "7")]
 
     (action,) = machine.receive(json.dumps(HELLO), 1.0, WALL)
     assert isinstance(action, Execute)
