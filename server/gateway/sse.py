@@ -7,8 +7,9 @@ from functools import partial
 import msgspec
 from starlette.responses import Response
 
-from protocol.codec import encode
+from protocol.codec import encode, with_position
 from protocol.frames import GenerationFinished, TextCursor, Welcome
+from protocol.position import Position
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.principal import Principal
@@ -174,27 +175,38 @@ async def finished_event(front: Front, principal: Principal, generation: str) ->
     Raises:
         Problem: there is no such generation, or nobody can be asked.
     """
-    finished = await finished_generation(front, principal, generation)
-    return Outgoing("generation.finished", encode(finished)) if finished is not None else None
+    finished, place = await _end_of(front, principal, generation)
+    if finished is None:
+        return None
+    if place is None:
+        return Outgoing("generation.finished", encode(finished))
+    return Outgoing("generation.finished", with_position(encode(finished), str(place)), str(place))
 
 
 async def finished_generation(
     front: Front, principal: Principal, generation: str
 ) -> GenerationFinished | None:
     """How a generation ended; `None` while it runs. Raises as `finished_event`."""
+    return (await _end_of(front, principal, generation))[0]
+
+
+async def _end_of(
+    front: Front, principal: Principal, generation: str
+) -> tuple[GenerationFinished | None, Position | None]:
+    """How a generation ended, and where the log has it; past its window the log has it no longer."""
     try:
         record = await front.generation_store.read(principal.user, generation)
     except BrokerUnavailable as error:
         raise problem_of(unavailable()) from error
     row = await known_generation(front, principal, generation)
     if record is not None and record.status == "running":
-        return None
+        return None, None
     if record is not None and record.record:
         finished = decode_end(record.record).finished
-        return msgspec.structs.replace(finished, persisted=record.persisted)
+        return msgspec.structs.replace(finished, persisted=record.persisted), record.ended
     if row is None:
         raise problem_of(unavailable())
-    return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None
+    return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None, None
 
 
 async def known_generation(front: Front, principal: Principal, generation: str) -> GenerationRow | None:

@@ -93,7 +93,8 @@ class GenerationRecord:
     """Everything the store holds of a generation, for a successor or for REST.
 
     `status` is `running`, `sealed` or `concluded`. `notes` has one JSON object per attempt, opaque here.
-    `record` is the sealed end (empty while running). `begins` and `text` as in `RunningGeneration`.
+    `record` is the sealed end (empty while running). `begins` and `text` as in `RunningGeneration`. `ended`
+    is where the log has the end, once it is told.
     """
 
     user: str
@@ -119,6 +120,7 @@ class GenerationRecord:
     length: int
     text: str
     losses: int
+    ended: Position | None = None
 
 
 class GenerationStore(Protocol):

@@ -142,12 +142,18 @@ class RedisGenerationStore:
     async def read(self, user: str, generation: str) -> GenerationRecord | None:
         """Everything held, or `None`."""
         reply = await self._scripts.call(
-            "read_generation", [keys.generation(user, generation), keys.text(user, generation)], []
+            "read_generation",
+            [
+                keys.generation(user, generation),
+                keys.text(user, generation),
+                keys.finished(user, generation),
+            ],
+            [],
         )
         if reply is None:
             return None
-        flat, text = reply
-        return records.record(user, generation, dict(zip(flat[::2], flat[1::2], strict=True)), text)
+        flat, text, ended = reply
+        return records.record(user, generation, dict(zip(flat[::2], flat[1::2], strict=True)), text, ended)
 
     async def unpersisted(self, user: str) -> list[str]:
         """Generations of the user that are sealed and not marked persisted."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from protocol.position import Position
 from server.channels.broker import ForeignValue, RunningGeneration
 from server.generations.store import GenerationRecord, GenerationStart
 
@@ -61,8 +62,10 @@ def running(user: str, row: Sequence[bytes]) -> RunningGeneration:
     )
 
 
-def record(user: str, generation: str, held: Mapping[bytes, bytes], text: bytes) -> GenerationRecord:
-    """A generation as `read_generation.lua` gives it.
+def record(
+    user: str, generation: str, held: Mapping[bytes, bytes], text: bytes, ended: bytes
+) -> GenerationRecord:
+    """A generation as `read_generation.lua` gives it; `ended` is empty or `"epoch offset"`.
 
     Raises:
         ForeignValue
@@ -93,7 +96,13 @@ def record(user: str, generation: str, held: Mapping[bytes, bytes], text: bytes)
         length=int(held[b"length"]),
         text=text.decode(),
         losses=int(held[b"losses"]),
+        ended=_place(ended),
     )
+
+
+def _place(mark: bytes) -> Position | None:
+    epoch, _, offset = mark.decode().partition(" ")
+    return Position(epoch, int(offset)) if offset else None
 
 
 def start_fields(start: GenerationStart) -> list[str | bytes | int]:

@@ -312,6 +312,24 @@ def test_an_end_is_told_once_whoever_tells_it(redis_url: str) -> None:
     asyncio.run(scenario())
 
 
+def test_a_record_says_where_the_log_has_its_end_once_that_is_told(redis_url: str) -> None:
+    async def scenario() -> None:
+        async with an_adapter(redis_url) as adapter:
+            start = await begun(adapter)
+            await a_seal(1)(adapter, start)
+            sealed = await adapter.generations.read(start.user, start.generation)
+            assert sealed is not None
+            assert sealed.ended is None
+
+            position = await a_conclusion()(adapter, start)
+
+            record = await adapter.generations.read(start.user, start.generation)
+            assert record is not None
+            assert record.ended == position
+
+    asyncio.run(scenario())
+
+
 def test_an_end_is_told_once_also_after_its_state_is_gone(redis_url: str) -> None:
     """A committed end whose state was lost is still told, and not again when the state's window is over."""
 
