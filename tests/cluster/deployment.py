@@ -90,6 +90,7 @@ class Deployment:
     @contextlib.asynccontextmanager
     async def _services(self) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
         log = self.logs / "services.log"
+        log.unlink(missing_ok=True)
         process = await launched(
             [sys.executable, "-m", "server", "services"],
             cwd=Path.cwd(),
