@@ -50,6 +50,8 @@ def _assessment(front: Front, finish: Callable[[str, str, str], Awaitable[dict[s
         if asking is None:
             return render(unauthenticated(), request)
         language: Literal["id", "en"] = "en" if request.query_params.get("language") == "en" else "id"
+        # its user's token is at hand only now: what follows by events has none
+        await front.assessments.profiles.learn(asking.user, _token_of(request))
         try:
             return answer(await finish(asking.user, _own_address(request), language), status=202)
         except NeighbourRefused:
@@ -63,11 +65,14 @@ def _assessment(front: Front, finish: Callable[[str, str, str], Awaitable[dict[s
 
 
 def _who(front: Front, request: Request) -> Principal | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        with suppress(BadToken):
-            return front.desk.verify(token.strip())
+    with suppress(BadToken):
+        return front.desk.verify(_token_of(request))
     return None
+
+
+def _token_of(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _own_address(request: Request) -> str:

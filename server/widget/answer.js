@@ -101,7 +101,7 @@ export class AnswerView {
 
   async #copy(control) {
     try {
-      await copyText(this.entry.text);
+      await copyText(this.entry.message?.content ?? this.entry.text);
       showDone(control);
     } catch (error) {
       this.actions.complain(error.message);

@@ -42,6 +42,7 @@ export function entriesOf({ library, place, conversation, running, held, complet
     // a welcome answers nothing: there is no question to answer again
     last.again = asked.length === 0 && last.message.parent_message_id !== null;
     last.suggestions = last.message.metadata?.suggested_questions ?? [];
+    last.text = withoutOffered(last.text, last.suggestions);
   }
   if (last?.kind === "question" && unsent.length === 0 && complete && !library.awaited.has(last.key)) {
     const failure = library.failures.get(last.message.id);
@@ -79,6 +80,14 @@ function entryOf(message, siblings, library, held) {
     again: false,
     suggestions: [],
   };
+}
+
+/** A text without the lines of a list that are offered below it to be asked by a press. */
+function withoutOffered(text, questions) {
+  if (questions.length === 0) return text;
+  const offered = new Set(questions);
+  const lines = text.split("\n").filter((line) => !offered.has(line.replace(/^\s*(?:[-*+]|\d+[.)])\s+/, "").trim()));
+  return lines.join("\n").trimEnd();
 }
 
 /** What was noticed in somebody's results, as far as the text does not say it in the same words. */

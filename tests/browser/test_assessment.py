@@ -85,11 +85,13 @@ def test_a_finished_assessment_goes_its_way_and_ends_in_a_welcome_whose_question
         await expect(page.locator("#title")).to_have_text("About your results")
         await expect(journey).to_be_visible()
         await expect(chat.page.locator(".chip, .insights li")).to_have_count(0)
-        await chat.finished(6, None, message=a_welcome(f"Hello, **Siti**. {INSIGHTS[0]}"))
+        listed = "".join(f"\n{number}. {each}" for number, each in enumerate(QUESTIONS, 1))
+        await chat.finished(6, None, message=a_welcome(f"Hello, **Siti**. {INSIGHTS[0]}\n{listed}"))
         await tell(chat, 7, "chatbot_ready")
         await expect(page.locator("#journey-percent")).to_have_text("100 %")
         assert await standing(chat) == ["done"] * 4
-        # what the text says already is not said again
+        # what the text says already is not said again, and what can be pressed is not listed as well
+        await expect(chat.text).to_have_text(f"Hello, Siti. {INSIGHTS[0]}")
         await expect(page.locator(".insights li")).to_have_text([INSIGHTS[1]])
         await expect(page.locator(".chip")).to_have_text(QUESTIONS)
         await expect(page.get_by_role("button", name="Regenerate answer")).to_have_count(0)
@@ -100,6 +102,7 @@ def test_a_finished_assessment_goes_its_way_and_ends_in_a_welcome_whose_question
         assert (command["content"], command["conversation"]) == (QUESTIONS[1], TALK)
         await expect(page.locator(".question .text")).to_have_text(QUESTIONS[1])
         await expect(journey).to_be_hidden()
+        await expect(chat.text.locator("li")).to_have_text(QUESTIONS)
 
     play(stage, scenario, messages={TALK: []})
 

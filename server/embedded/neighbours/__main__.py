@@ -18,23 +18,14 @@ _PARENT_POLL_SECONDS = 0.5
 _EXCHANGE = "atma_events_exchange"
 
 
-async def _run(*, port: int, service_key: str, jwt_secret: str, data: Path | None, pause: float) -> None:
+async def _run(neighbours: Neighbours) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    url = os.environ.get("RABBITMQ_URL")
-    broker = Broker(url, exchange=os.environ.get("EVENTS_EXCHANGE_NAME") or _EXCHANGE) if url else None
-    async with Neighbours(
-        port=port,
-        service_key=service_key,
-        jwt_secret=jwt_secret,
-        data=data,
-        broker=broker,
-        pause_seconds=pause,
-    ) as neighbours:
+    async with neighbours:
         lines = [f"{name}={neighbours.url}" for name in URLS]
-        sys.stdout.write("\n".join([*lines, f"INTERNAL_SERVICE_KEY={service_key}", "ready", ""]))
+        sys.stdout.write("\n".join([*lines, f"INTERNAL_SERVICE_KEY={neighbours.service_key}", "ready", ""]))
         sys.stdout.flush()
         parent = os.getppid()
         while not stop.is_set() and os.getppid() == parent:
@@ -51,19 +42,23 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m server.embedded.neighbours", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    parser.add_argument("--populated", action="store_true", help="whoever has a token has an account")
     parser.add_argument("--data", type=Path, help="a file in which to keep what they know")
     parser.add_argument(
         "--pause", type=float, default=1.5, help="seconds a step of an assessment takes (%(default)s)"
     )
     options = parser.parse_args()
-    run = _run(
+    url = os.environ.get("RABBITMQ_URL")
+    neighbours = Neighbours(
         port=options.port,
         service_key=os.environ.get("INTERNAL_SERVICE_KEY") or "neighbours-service-key",
         jwt_secret=os.environ.get("JWT_SECRET", ""),
+        populated=options.populated,
         data=options.data,
-        pause=options.pause,
+        broker=Broker(url, exchange=os.environ.get("EVENTS_EXCHANGE_NAME") or _EXCHANGE) if url else None,
+        pause_seconds=options.pause,
     )
-    asyncio.run(run)
+    asyncio.run(_run(neighbours))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from server.embedded.neighbours import worker
+from server.embedded.neighbours.accounts import account
 from server.embedded.neighbours.doors import Broker, ChatService
-from server.embedded.neighbours.people import made_up_name, made_up_scores, written_persona
-from server.embedded.neighbours.samples import sample_profile
+from server.embedded.neighbours.people import made_up_scores, written_persona
 from server.embedded.neighbours.world import World
 
 
@@ -44,9 +44,7 @@ async def play(
         NotHeard: the chat service, or the broker, did not take a step. The job has failed then.
     """
     user, job, result = finished.user, finished.job, finished.result
-    known = world.profiles.setdefault(user, sample_profile(user, name=made_up_name(user), created_at=iso()))
-    email = str(known["email"])
-    world.jobs[job] = _job(finished, email)
+    world.jobs[job] = _job(finished, str(account(world, user, iso())["email"]))
     try:
         await chat.notify(user, "assessment_submitted", assessment=result)
         await asyncio.sleep(pause_seconds)

@@ -34,6 +34,7 @@ class Neighbours:
         port: 0 takes a free one.
         service_key: what services show to be let in.
         jwt_secret: by which users' tokens are checked; empty: any signature will do.
+        populated: whether whoever has a token has an account.
         data: the file in which what they know is kept; without one it is forgotten at the end.
         broker: where the analysis worker publishes; without one the chat service is told by REST.
         pause_seconds: how long each step of an assessment takes that is finished on demand.
@@ -46,12 +47,13 @@ class Neighbours:
         port: int = 0,
         service_key: str = "neighbours-service-key",
         jwt_secret: str = "",
+        populated: bool = False,
         data: Path | None = None,
         broker: Broker | None = None,
         pause_seconds: float = 1.5,
     ) -> None:
         self._host, self._port = host, port
-        self.world = World(service_key=service_key, jwt_secret=jwt_secret)
+        self.world = World(service_key=service_key, jwt_secret=jwt_secret, populated=populated)
         self._data = data
         self._demo = Demo(self.world, broker, pause_seconds=pause_seconds, changed=self._keep)
         self._faults = FaultBook()
@@ -232,7 +234,7 @@ class Neighbours:
             case Service.ARCHIVE:
                 return archive(self.world, request, _now())
             case Service.AUTH:
-                return auth(self.world, request)
+                return auth(self.world, request, _now())
             case Service.ASSESSMENT:
                 return assessment(self.world, request)
             case Service.NOTIFICATION:

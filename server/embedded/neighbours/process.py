@@ -28,7 +28,7 @@ async def running_neighbours(
         StartFailed: they ended or were silent while starting.
     """
     environment = {"INTERNAL_SERVICE_KEY": service_key, "JWT_SECRET": jwt_secret, "RABBITMQ_URL": ""}
-    arguments = [] if data is None else ["--data", str(data)]
+    arguments = ["--populated", *([] if data is None else ["--data", str(data)])]
     async with running_module(
         "server.embedded.neighbours",
         arguments,

@@ -33,12 +33,14 @@ class World:
 
     `results` holds what `GET /archive/results/{id}` answers as `data`, whatever its shape; `listed` what
     lists say of it besides (`status`, `assessment_name`). `tells_chatbot` is whether the notification
-    service takes the chatbot's own stages, which the real one does not.
+    service takes the chatbot's own stages, which the real one does not. `populated` is whether whoever has a
+    token has an account: tokens of development are nobody's until then.
     """
 
     service_key: str
     jwt_secret: str = ""
     tells_chatbot: bool = False
+    populated: bool = False
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     listed: dict[str, dict[str, str]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -11,13 +11,16 @@ from typing import Any
 
 import aio_pika
 import httpx
+import jwt
 import pytest
 
 from server.embedded.neighbours.doors import Broker
 from server.embedded.neighbours.http import Request, Response, answer, serve
 from server.embedded.neighbours.neighbours import Neighbours
+from server.embedded.neighbours.people import NAMES
 from tests.scripted.waiting import eventually
 
+SECRET = "a secret of at least thirty-two bytes"
 USER = "11111111-1111-4111-8111-111111111111"
 
 
@@ -165,6 +168,20 @@ def test_only_a_service_may_ask_and_only_for_somebody():
                 assert (await client.post("/demo/assessments", json=bad)).status_code == 400, bad
             assert (await client.get("/demo/assessments")).status_code == 404
             assert neighbours.world.jobs == {}
+
+    asyncio.run(act())
+
+
+def test_where_it_is_populated_whoever_has_a_token_has_an_account_that_stays():
+    async def act() -> None:
+        token = jwt.encode({"id": USER, "exp": 2**40}, SECRET, algorithm="HS256")
+        headers = {"Authorization": f"Bearer {token}"}
+        async with stage(populated=True, jwt_secret=SECRET) as (_, __, client):
+            first, again = [(await client.get("/auth/profile", headers=headers)).json() for _ in range(2)]
+            assert first["data"]["user"]["id"] == USER
+            assert first["data"]["user"]["profile"]["full_name"] in NAMES
+            assert first == again
+            assert (await client.get("/auth/profile")).status_code == 401
 
     asyncio.run(act())
 
