@@ -110,7 +110,7 @@ class Node:
         self.generations = generations
         self._database = database
         self._publisher = publisher
-        self._consumer = consumer
+        self.consumer = consumer
         self._neighbours = neighbours
         self._tasks = tasks
         self._readiness = readiness
@@ -131,8 +131,8 @@ class Node:
         self._group = await asyncio.TaskGroup().__aenter__()
         for name, task in self._tasks.items():
             self._running.append(self._group.create_task(_outlive(name, task), name=name))
-        if self._consumer is not None:
-            self._consumer.start()
+        if self.consumer is not None:
+            self.consumer.start()
         self._readiness.started = True
         return self
 
@@ -144,8 +144,8 @@ class Node:
     ) -> None:
         assert self._group is not None
         self._readiness.draining = True
-        if self._consumer is not None:
-            await self._consumer.aclose()
+        if self.consumer is not None:
+            await self.consumer.aclose()
         for task in self._running:
             task.cancel()
         # the group wraps what a dead task of its own did to us; other errors pass as they are
@@ -180,7 +180,7 @@ class Node:
         )
         await asyncio.gather(
             # what it does not finish goes back to the queue, for other nodes
-            self._consumer.aclose() if self._consumer is not None else asyncio.sleep(0),
+            self.consumer.aclose() if self.consumer is not None else asyncio.sleep(0),
             self.front.desk.sessions.drain(min(3.0, seconds / 2), reason),
             self.generations.drain(seconds),
         )

@@ -22,6 +22,7 @@ import asyncpg
 import httpx
 
 from server.app import ChatServer, http_server, listen
+from server.assembly_assessments import FlowLimits
 from server.conversations.custodian import CustodyPace
 from server.embedded.openrouter.simulator import Simulator
 from server.embedded.services import EmbeddedServices
@@ -216,6 +217,7 @@ async def running_node(
     database_url: str | None = None,
     openrouter_url: str | None = None,
     pace: CustodyPace = _PACE,
+    flow_limits: FlowLimits | None = None,
     **settings: Any,
 ) -> AsyncIterator[RunningNode]:
     """A node with settings of its own; several may share services, database and simulator.
@@ -235,7 +237,9 @@ async def running_node(
             internal_key=INTERNAL_KEY,
         )
         sock = listen("127.0.0.1", 0)
-        node = await stack.enter_async_context(build_node(configured, around, pace=pace))
+        node = await stack.enter_async_context(
+            build_node(configured, around, pace=pace, flow_limits=flow_limits)
+        )
         quiet = _QuietServer(http_server(node, drain_seconds=configured.drain_seconds).config, node, 0.0)
         serving = asyncio.create_task(quiet.serve(sockets=[sock]))
         running = RunningNode(
