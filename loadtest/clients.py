@@ -97,6 +97,13 @@ class Session(asyncio.Protocol):
         }
         self.transport.write(frames.client_frame(orjson.dumps(command)))
 
+    def again(self) -> None:
+        """Be ready for another question, in a conversation of its own."""
+        loop = asyncio.get_running_loop()
+        self.started, self.done = loop.create_future(), loop.create_future()
+        self.stamps = StampReader()
+        self.first_us = None
+
     def close(self) -> None:
         """Leave."""
         for future in (self.synced, self.started, self.done):

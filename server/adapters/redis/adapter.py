@@ -10,6 +10,7 @@ from redis.asyncio import RedisCluster
 
 from server.adapters.redis.address import Endpoint
 from server.adapters.redis.broker import RedisBroker
+from server.adapters.redis.calls import Calls
 from server.adapters.redis.cluster import Flushers, Subscriptions
 from server.adapters.redis.connection import CALL_SECONDS, CONNECT_SECONDS, Connections
 from server.adapters.redis.flusher import Flusher
@@ -51,7 +52,14 @@ class RedisAdapter:
         self.process = process
         self._connections = Connections(url)
         sharded = self._connections.sharded
-        self.scripts = Scripts(self._connections.client, window, sharded=sharded, call_seconds=call_seconds)
+        self._calls = None if sharded else Calls(lambda: self._wire("call", None), call_seconds=call_seconds)
+        self.scripts = Scripts(
+            self._connections.client,
+            window,
+            sharded=sharded,
+            calls=self._calls,
+            call_seconds=call_seconds,
+        )
         self._ping_seconds = ping_seconds
         self._call_seconds = call_seconds
         self._slots: Slots | None = None
@@ -96,6 +104,8 @@ class RedisAdapter:
             await self._slots.aclose()
         await self.subscription.aclose()
         await self._flusher.aclose()
+        if self._calls is not None:
+            await self._calls.aclose()
         await self._connections.aclose()
 
     def _flusher_at(self, server: Endpoint | None) -> Flusher:

@@ -18,6 +18,7 @@ from typing import Any
 from redis import exceptions as away
 from redis.asyncio import Redis, RedisCluster
 
+from server.adapters.redis.calls import Calls, NoScript
 from server.adapters.redis.connection import CALL_SECONDS
 from server.channels.broker import BrokerUnavailable
 
@@ -37,8 +38,7 @@ _AWAY = (
     OSError,  # TimeoutError too
 )
 # What a server says that refuses everything for a while, whatever it was asked.
-# A pipeline's error has it in the middle.
-_NOT_NOW = re.compile(r"(?:^|\W)(BUSY|MISCONF|NOREPLICAS) ")
+_NOT_NOW = re.compile(r"(BUSY|MISCONF|NOREPLICAS) ")
 
 _CALLS_AT_ONCE = 500
 _CALLS_AT_ONCE_SHARDED = 50
@@ -73,7 +73,7 @@ def unavailable() -> Iterator[None]:
     except _AWAY as error:
         raise BrokerUnavailable(type(error).__name__) from error
     except away.ResponseError as error:
-        not_now = _NOT_NOW.search(str(error))
+        not_now = _NOT_NOW.match(str(error))
         if not_now is None:
             raise
         raise BrokerUnavailable(not_now[1]) from error
@@ -105,7 +105,8 @@ def load(window: LogWindow, *, sharded: bool) -> dict[str, Script]:
 class Scripts:
     """Calls scripts by name, by digest where the server knows it, else by source.
 
-    `call_seconds` is how long a call may take.
+    With `calls` everything goes over that one connection; without, through the library's `client`, which
+    knows the servers of a cluster. `call_seconds` is how long a call through the client may take.
     """
 
     def __init__(
@@ -114,10 +115,11 @@ class Scripts:
         window: LogWindow,
         *,
         sharded: bool,
+        calls: Calls | None = None,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
         self.client: Any = client  # the library's types say Awaitable or value for every command
-        self._sharded = sharded
+        self._calls = calls
         self._call_seconds = call_seconds
         self._scripts = load(window, sharded=sharded)
 
@@ -132,6 +134,11 @@ class Scripts:
             BrokerUnavailable
         """
         script = self._scripts[name]
+        if self._calls is not None:
+            try:
+                return await self._calls.call("EVALSHA", script.sha, len(keys), *keys, *args)
+            except NoScript:
+                return await self._calls.call("EVAL", script.source, len(keys), *keys, *args)
         with unavailable():
             async with asyncio.timeout(self._call_seconds):
                 try:
@@ -140,43 +147,28 @@ class Scripts:
                     return await self.client.eval(script.source, len(keys), *keys, *args)
 
     async def call_many(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]) -> list[Any]:
-        """Run a script many times in few round trips; the replies in order.
+        """Run a script many times, many at once; the replies in order.
 
         Raises:
             BrokerUnavailable
         """
-        if self._sharded:
-            return await self._one_by_one(name, calls)
-        script = self._scripts[name]
         replies: list[Any] = []
+        if self._calls is None:
+            for start in range(0, len(calls), _CALLS_AT_ONCE_SHARDED):
+                some = calls[start : start + _CALLS_AT_ONCE_SHARDED]
+                replies += await asyncio.gather(*(self.call(name, keys, args) for keys, args in some))
+            return replies
+        sha = self._scripts[name].sha
         for start in range(0, len(calls), _CALLS_AT_ONCE):
             some = calls[start : start + _CALLS_AT_ONCE]
-            with unavailable():
-                async with asyncio.timeout(self._call_seconds):
-                    try:
-                        replies += await self._pipeline(script, some)
-                    except away.NoScriptError:
-                        await self.client.script_load(script.source)
-                        replies += await self._pipeline(script, some)
-        return replies
-
-    async def _one_by_one(
-        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]
-    ) -> list[Any]:
-        """In a cluster each goes to a server of its own; a few of them at once."""
-        replies: list[Any] = []
-        for start in range(0, len(calls), _CALLS_AT_ONCE_SHARDED):
-            some = calls[start : start + _CALLS_AT_ONCE_SHARDED]
-            replies += await asyncio.gather(*(self.call(name, keys, args) for keys, args in some))
-        return replies
-
-    async def _pipeline(
-        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Word]]]
-    ) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for keys, args in calls:
-            pipeline.evalsha(script.sha, len(keys), *keys, *args)
-        replies: list[Any] = await pipeline.execute()
+            commands = [("EVALSHA", sha, len(keys), *keys, *args) for keys, args in some]
+            for reply, (keys, args) in zip(await self._calls.call_many(commands), some, strict=True):
+                if isinstance(reply, NoScript):
+                    replies.append(await self.call(name, keys, args))
+                elif isinstance(reply, BaseException):
+                    raise reply
+                else:
+                    replies.append(reply)
         return replies
 
     async def command(self, *words: Word) -> Any:
@@ -185,6 +177,8 @@ class Scripts:
         Raises:
             BrokerUnavailable
         """
+        if self._calls is not None:
+            return await self._calls.call(*words)
         with unavailable():
             async with asyncio.timeout(self._call_seconds):
                 return await self.client.execute_command(*words)

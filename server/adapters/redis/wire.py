@@ -1,8 +1,8 @@
 """One RESP connection with nothing in between: bytes out, parsed replies in.
 
-The two busiest connections of a node use it, the one that appends text and the one that listens; a general
-client's cost per command and per message would be most of what a token costs. Everything else goes through
-the library's client.
+A node's own connections use it: the one that appends text, the one that listens and the one for all other
+calls; a general client's cost per command and per message would be most of what a token costs. The library's
+client serves clusters and the rare work on many keys.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_a_call_to_a_server_that_does_not_answer_ends_in_time_and_its_answer_is_
     async def scenario() -> None:
         async with (
             own_services(postgres=False) as services,
-            an_adapter(str(services.urls.redis_url), call_seconds=1.0) as adapter,
+            an_adapter(str(services.urls.redis_url), call_seconds=2.0) as adapter,
         ):
             start, other = await begun(adapter), await begun(adapter)
             await services.valkey.pause()
