@@ -43,13 +43,15 @@ class RefusedError(AssertionError):
 class Returning:
     """One client that is connected for as long as it can be; run `stay` beside what it asks.
 
-    `ws_url` is where sockets go; an SSE client has its address itself.
+    `ws_url` is where sockets go; an SSE client has its address itself. `answers` are the generations it asked
+    for, `asked` when it began to ask for each and when that was accepted.
     """
 
     client: RecordingClient | SseClient
     ws_url: str
     rng: random.Random
     answers: list[str] = field(default_factory=list)
+    asked: list[tuple[float, float]] = field(default_factory=list)
     _conversation: str | None = None
 
     @classmethod
@@ -120,7 +122,7 @@ class Returning:
         Raises:
             RefusedError, TimeoutError
         """
-        key = new_uuid()
+        key, began = new_uuid(), time.monotonic()
         async with asyncio.timeout(within):
             while True:
                 try:
@@ -129,6 +131,7 @@ class Returning:
                     generation = None
                 if generation is not None:
                     self.answers.append(generation)
+                    self.asked.append((began, time.monotonic()))
                     return generation
                 await asyncio.sleep(_POLL_SECONDS)
 

@@ -23,7 +23,7 @@ from tests.cluster.nodes import NodeProcess
 from tests.cluster.pauses import spread
 from tests.cluster.returning import Returning
 from tests.cluster.test_rolling import answer
-from tests.scripted.waiting import eventually
+from tests.scripted.waiting import NeverHappenedError, eventually
 from tests.services import Database
 
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -78,25 +78,43 @@ def moved_again(guest: Returning, generation: str, mark: int) -> float | None:
     return None
 
 
+async def _moved(cluster: BalancedCluster, guest: Returning, generation: str, mark: int) -> float:
+    """Wait until it has; what is known of it, where it does not."""
+    try:
+        again = await eventually(partial(moved_again, guest, generation, mark), WITHIN_SECONDS)
+    except NeverHappenedError as error:
+        recording = guest.client.recording
+        state = await cluster.redis.hgetall(f"chat:{{{recording.user}}}:gen:{generation}")
+        state.pop(b"plan", None)
+        leases = await cluster.redis.zrange("chat:leases", 0, -1, withscores=True)
+        raise AssertionError(
+            f"{recording.name}: {generation} does not move; {state=} {leases=} last {recording.heard[-3:]}"
+        ) from error
+    assert again is not None
+    return again
+
+
 async def kill_some(cluster: BalancedCluster, guests: list[Returning], rng: random.Random) -> Toll:
     """Kill one node after the other; each time wait until everything it wrote moves again."""
     toll = Toll()
     for _ in range(KILLS):
         await asyncio.sleep(rng.random() * BETWEEN_SECONDS)
         node = rng.choice(cluster.nodes)
+        marks = {each.client.recording.user: each.client.mark() for each in guests}
         hit = await written_by(cluster, node, guests)
         node.kill()
         died = time.monotonic()
         await node.process.wait()
-        toll.idle += not hit
-        toll.deaths.update(dict.fromkeys(hit, died))
-        marks = {generation: guest.client.mark() for generation, guest in hit.items()}
         starting = asyncio.create_task(cluster.replace(node))
+        moved = []
         for generation, guest in hit.items():
-            moved = partial(moved_again, guest, generation, marks[generation])
-            again = await eventually(moved, WITHIN_SECONDS, what=f"{generation} moves again")
-            assert again is not None
-            toll.moved.append(again - died)
+            mark = marks[guest.client.recording.user]
+            again = await _moved(cluster, guest, generation, mark)
+            if again > died:  # else it had ended just before
+                toll.deaths[generation] = died
+                moved.append(again - died)
+        toll.idle += not moved
+        toll.moved += moved
         await starting
     return toll
 

@@ -98,7 +98,13 @@ def told(guests: list[Returning], windows: list[tuple[float, float]]) -> None:
         found = [list(pauses(each.client.recording)) for each in guests if isinstance(each.client, kind)]
         longest = [pause for each in found for pause in longest_within(each, windows) if pause is not None]
         handed = [pause for each in found for pause in each if pause.announced is not None]
+        asked = [span for each in guests if isinstance(each.client, kind) for span in each.asked]
         lines = {
+            "until accepted": [
+                end - begin
+                for begin, end in asked
+                if any(begin < until and end > since for since, until in windows)
+            ],
             "silences": [pause.seconds for pause in longest],
             "moved": [pause.seconds for each in found for pause in each if pause.connections],
             "handed over": [pause.seconds for pause in handed],
