@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -110,10 +109,12 @@ class _Connection:
         self._cut = False
 
     async def run(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._ask())
                 both.create_task(self._answer())
+        except* OSError:
+            pass  # an end is gone
 
     def cut(self) -> None:
         self._cut = True

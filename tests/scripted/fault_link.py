@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal
+from typing import Literal, cast
 
 Way = Literal["up", "down"]
 Sieve = Callable[[bytes], bytes]
@@ -29,6 +29,7 @@ class Conditions:
     bandwidth: float | None = None
     idle_seconds: float | None = None
     sieve: Callable[[], Sieve] | None = None
+    receive_buffer: int | None = None
     flows: bool = True
     silent: bool = False
     cuts: dict[Way, int] = field(default_factory=dict)
@@ -52,8 +53,7 @@ class Side(asyncio.Protocol):
         self.full = False  # of what is to be sent to it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.link.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -164,10 +164,18 @@ class Link:
     # --- parts ----------------------------------------------------------------------------------------
 
     async def _reach(self) -> None:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
         try:
-            await self._loop.create_connection(lambda: self.far, *self._on.target)
+            if self._on.receive_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._on.receive_buffer)
+            await self._loop.sock_connect(sock, self._on.target)
+            await self._loop.create_connection(lambda: self.far, sock=sock)
         except OSError:
             self.reset()
+        finally:
+            if self.far.transport is None:
+                sock.close()
 
     def _give(self, side: Side) -> None:
         """Give what `side` heard to the other end, as far as it is due; then take more, or not."""

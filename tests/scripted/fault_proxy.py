@@ -28,7 +28,8 @@ class FaultProxy(Conditions):
     `latency` and `jitter` are seconds, each way: every piece comes `latency` to `latency + jitter` later, in
     order. `bandwidth` is bytes a second, each way; `None`: as fast as it goes. `idle_seconds` ends
     connections on which nothing has gone either way for so long. `sieve` makes, for each connection, what
-    the bytes that come `down` are put through.
+    the bytes that come `down` are put through. `receive_buffer` is in bytes: a small one, and the server feels
+    soon that nothing is taken.
     """
 
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:

@@ -70,12 +70,24 @@ class Connections:
                 return bool(await answer)
         except (RedisError, RedisClusterException, OSError):
             return False
+        except RuntimeError as error:
+            if not was_closed(error):
+                raise
+            return False
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self.client.aclose()
         if self._sentinel is not None:
             await self._sentinel.aclose()
+
+
+def was_closed(error: RuntimeError) -> bool:
+    """Whether this is what uvloop says of a connection that was reset since its last use.
+
+    The library knows only what asyncio says there, which is an `OSError`.
+    """
+    return "the handler is closed" in str(error)
 
 
 class _Sentinels(Sentinel):

@@ -19,7 +19,7 @@ from redis import exceptions as away
 from redis.asyncio import Redis, RedisCluster
 
 from server.adapters.redis.calls import Calls, NoScript
-from server.adapters.redis.connection import CALL_SECONDS
+from server.adapters.redis.connection import CALL_SECONDS, was_closed
 from server.channels.broker import BrokerUnavailable
 
 _FOLDER = Path(__file__).parent / "scripts"
@@ -72,6 +72,10 @@ def unavailable() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise BrokerUnavailable(type(error).__name__) from error
+    except RuntimeError as error:
+        if not was_closed(error):
+            raise
+        raise BrokerUnavailable("closed") from error
     except away.ResponseError as error:
         not_now = _NOT_NOW.match(str(error))
         if not_now is None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 
 from server.adapters.redis.adapter import RedisAdapter
+from server.adapters.redis.connection import Connections
 from server.adapters.redis.refusals import refused
+from server.adapters.redis.scripts import LogWindow, Scripts
 from server.channels.broker import BrokerUnavailable
 from server.embedded.services import EmbeddedServices
 from tests.adapters.redis.support import a_client, an_adapter, answered, begun, held_text, new_id
 from tests.adapters.redis.test_flusher import appended_at_last
+from tests.scripted.fault_proxy import FaultProxy
 from tests.services import own_services
 
 Fault = Callable[[Any], Awaitable[object]]
@@ -112,6 +118,29 @@ def test_a_server_kept_busy_by_somebodys_script_is_unavailable_until_it_is_done(
             assert await adapter.users.revoked_at_ms(new_id()) is None
 
     asyncio.run(scenario())
+
+
+def test_a_connection_that_was_reset_is_an_outage_on_the_loop_that_serves_too(redis_url: str) -> None:
+    """uvloop, which nodes run on, has a word of its own for it; through the library's client, as in a cluster."""
+
+    async def scenario() -> None:
+        async with FaultProxy("127.0.0.1", urlsplit(redis_url).port or 0) as cable:
+            connections = Connections(cable.url(redis_url))
+            scripts = Scripts(connections.client, LogWindow(), sharded=False)
+            for call in (lambda: scripts.command("PING"), connections.reachable):
+                assert await call()
+                cable.reset()
+                await answered(partial(is_away, call), "the reset is noticed")
+                assert await call()
+            await connections.aclose()
+
+    async def is_away(call: Callable[[], Awaitable[object]]) -> bool:
+        try:
+            return not await call()
+        except BrokerUnavailable:
+            return True
+
+    uvloop.run(scenario())
 
 
 def test_a_mistake_of_our_own_is_not_called_an_outage(redis_url: str) -> None:
