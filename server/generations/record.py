@@ -175,13 +175,16 @@ def _known(note: AttemptNote, text: str, count: Callable[[str], int]) -> tuple[U
     """How sure an attempt's bill is, its tokens, its cost.
 
     An upstream that was never reached, or refused, bills nothing. One that told no bill is asked for it
-    later by the id it gave; without an id nobody ever can.
+    later by the id it gave; without an id nobody ever can, and where no headers came there may be none: then
+    nothing is made up.
     """
     if note.usage is not None:
         usage = note.usage
         return "settled", usage.prompt_tokens, usage.completion_tokens, usage.cost
     if note.refused or not note.reached:
         return "settled", 0, 0, Decimal(0)
+    if note.key is None and not note.completion_chars:
+        return "unknown", 0, 0, Decimal(0)
     shown = text[note.start : note.to]
     unshown = max(0, note.completion_chars - len(shown))
     completion = count(shown) + -(-unshown // _CHARS_PER_TOKEN)

@@ -146,7 +146,12 @@ def test_what_was_not_told_is_estimated_and_due_where_there_is_an_id_to_ask_by()
 
 
 def test_without_an_id_nobody_ever_can_tell():
-    assert a_bill(a_note(to=4, prompt_tokens_estimate=50), "abcd") == ("unknown", 50, 1, "0", False)
+    note = a_note(to=4, completion_chars=4, key="k1", prompt_tokens_estimate=50)
+    assert a_bill(note, "abcd") == ("unknown", 50, 1, "0", False)
+
+
+def test_of_a_call_without_headers_nothing_is_made_up():
+    assert a_bill(a_note(prompt_tokens_estimate=50)) == ("unknown", 0, 0, "0", False)
 
 
 def test_a_bill_keeps_what_settling_needs():
