@@ -200,13 +200,24 @@ async def _end_of(
         raise problem_of(unavailable()) from error
     row = await known_generation(front, principal, generation)
     if record is not None and record.status == "running":
+<<<<<<< Updated upstream
         return None, None
+=======
+        return None
+    if row is not None and row.finished is not None:
+        # what was estimated when it was told may be settled there
+        return msgspec.convert(row.finished, GenerationFinished)
+>>>>>>> Stashed changes
     if record is not None and record.record:
         finished = decode_end(record.record).finished
         return msgspec.structs.replace(finished, persisted=record.persisted), record.ended
     if row is None:
         raise problem_of(unavailable())
+<<<<<<< Updated upstream
     return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None, None
+=======
+    return None
+>>>>>>> Stashed changes
 
 
 async def known_generation(front: Front, principal: Principal, generation: str) -> GenerationRow | None:
