@@ -186,8 +186,16 @@ async def finished_event(front: Front, principal: Principal, generation: str) ->
 async def finished_generation(
     front: Front, principal: Principal, generation: str
 ) -> GenerationFinished | None:
-    """How a generation ended; `None` while it runs. Raises as `finished_event`."""
-    return (await _end_of(front, principal, generation))[0]
+    """How a generation ended, with its bill as it is known by now; `None` while it runs.
+
+    Raises as `finished_event`.
+    """
+    finished, _ = await _end_of(front, principal, generation)
+    if finished is None or finished.usage.state == "settled":
+        return finished
+    # this is how it was told, and what was estimated then may be settled
+    row = await known_generation(front, principal, generation)
+    return (_settled_end(row) if row is not None else None) or finished
 
 
 async def _end_of(
@@ -200,24 +208,17 @@ async def _end_of(
         raise problem_of(unavailable()) from error
     row = await known_generation(front, principal, generation)
     if record is not None and record.status == "running":
-<<<<<<< Updated upstream
         return None, None
-=======
-        return None
-    if row is not None and row.finished is not None:
-        # what was estimated when it was told may be settled there
-        return msgspec.convert(row.finished, GenerationFinished)
->>>>>>> Stashed changes
     if record is not None and record.record:
         finished = decode_end(record.record).finished
         return msgspec.structs.replace(finished, persisted=record.persisted), record.ended
     if row is None:
         raise problem_of(unavailable())
-<<<<<<< Updated upstream
-    return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None, None
-=======
-    return None
->>>>>>> Stashed changes
+    return _settled_end(row), None
+
+
+def _settled_end(row: GenerationRow) -> GenerationFinished | None:
+    return msgspec.convert(row.finished, GenerationFinished) if row.finished is not None else None
 
 
 async def known_generation(front: Front, principal: Principal, generation: str) -> GenerationRow | None:
