@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import httpx
 
+from server.embedded.neighbours.neighbours import Neighbours
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
 from tests.running import INTERNAL_KEY, RunningNode, new_uuid, running_node
-from tests.scripted.tokens import token_for
+from tests.scripted.tokens import SECRET, token_for
 from tests.scripted.waiting import DEADLINE_SECONDS
 from tests.services import Database
 
@@ -61,6 +62,35 @@ def serving(services: EmbeddedServices, database: Database, **settings: Any) -> 
         assert not thread.is_alive()
         if "error" in box:
             raise box["error"]
+
+
+@contextlib.contextmanager
+def next_door() -> Iterator[Neighbours]:
+    """ATMA's other services, in a thread of their own; they may be told things from here."""
+    started, box = threading.Event(), dict[str, Any]()
+
+    async def live() -> None:
+        box["loop"], box["over"] = asyncio.get_running_loop(), asyncio.Event()
+        async with Neighbours(service_key=INTERNAL_KEY, jwt_secret=SECRET) as box["neighbours"]:
+            started.set()
+            await box["over"].wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(live()), name="neighbours")
+    thread.start()
+    try:
+        assert started.wait(_START_SECONDS)
+        yield box["neighbours"]
+    finally:
+        box["loop"].call_soon_threadsafe(box["over"].set)
+        thread.join(_START_SECONDS)
+        assert not thread.is_alive()
+
+
+def their_urls(neighbours: Neighbours) -> dict[str, str]:
+    """The settings of a node that lives beside them."""
+    return {
+        f"{name}_service_url": neighbours.url for name in ("archive", "auth", "assessment", "notification")
+    }
 
 
 @contextlib.contextmanager

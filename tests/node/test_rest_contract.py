@@ -18,13 +18,14 @@ from schemathesis.checks import CHECKS, load_all_checks
 from server.embedded.services import EmbeddedServices
 from server.gateway.endpoint import Endpoint
 from server.gateway.routes import ENDPOINTS
-from tests.node.rest import AS_SERVICE, begin, client, say, serving
+from tests.node.rest import AS_SERVICE, begin, client, next_door, say, serving, their_urls
 from tests.running import RunningNode, new_uuid
 from tests.services import Database
 
 STREAMS = {"/events", "/generations/{generation}/events"}
 ASKED = [each for each in ENDPOINTS if each.path not in STREAMS]
 EXAMPLES = 10
+USER, RESULT = new_uuid(), new_uuid()
 load_all_checks()
 LEFT_OUT = {
     # text may be of white space alone, and much else that no schema says
@@ -42,13 +43,15 @@ HELD_TO: list[Any] = [check for check in CHECKS.get_all() if check.__name__ not 
 
 @pytest.fixture(scope="module")
 def node(services: EmbeddedServices, module_database: Database) -> Iterator[RunningNode]:
-    with serving(services, module_database) as running:
-        yield running
+    with next_door() as neighbours:
+        neighbours.add_result(USER, result_id=RESULT)
+        with serving(services, module_database, **their_urls(neighbours)) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
 def api(node: RunningNode) -> Iterator[httpx.Client]:
-    with client(node, new_uuid()) as mine:
+    with client(node, USER) as mine:
         yield mine
 
 
@@ -75,6 +78,7 @@ def ids(node: RunningNode, api: httpx.Client) -> dict[str, str]:
         "message": turn["user_message"]["id"],
         "generation": turn["generation"],
         "user_id": new_uuid(),
+        "assessment": RESULT,
     }
 
 
