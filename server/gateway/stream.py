@@ -101,6 +101,7 @@ class EventStream:
         self._principal = principal
         self.transport = StreamTransport()
         self.outlet = Outlet(self.transport, front.desk.now)
+        self._begun = False
         self._announced = False
         self._gaps = front.desk.hub.gaps
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,6 +115,8 @@ class EventStream:
         left = self._principal.expires_at - wall
         if left <= -limits.auth_grace_seconds:
             self.end_with(error_frame(ErrorCode.TOKEN_EXPIRED, "The token has expired."))
+        elif not self._begun:
+            return  # `welcome` comes first
         elif left <= _ANNOUNCE_SECONDS and not self._announced:
             self._announced = True
             self.start(self.outlet.tell(AuthExpiring(expires_in_ms=max(0, int(left * 1000)))))
@@ -215,5 +218,6 @@ class EventStream:
         if await self._front.desk.is_revoked(self._principal):
             self.revoked()
             return
+        self._begun = True
         await work()
         await self.transport.close(0)
