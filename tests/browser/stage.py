@@ -13,12 +13,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from pathlib import Path
 from typing import Any, TypeVar
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.chromium import ARGUMENTS
 
 SCENARIO_SECONDS = 60.0
 WAIT_MS = 15_000
+
+# a page on a busy machine takes its time; five seconds, the library's own patience, are not always enough
+expect.set_options(timeout=WAIT_MS)
 
 T = TypeVar("T")
 
