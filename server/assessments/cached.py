@@ -61,8 +61,10 @@ class Results:
         """
         return await self._there().result(result_id)
 
-    async def of(self, user: str, result_id: str) -> AssessmentResult:
-        """A finished result of this user.
+    async def of(self, user: str, result_id: str, *, keep: bool = True) -> AssessmentResult:
+        """A finished result of this user, kept for a while unless `keep` is off.
+
+        Off it must be where nothing says that the user still is: what is kept after their erasure stays.
 
         Raises:
             NotThere: also where it is somebody else's, or not finished.
@@ -74,7 +76,8 @@ class Results:
         result = await self.fresh(result_id)
         if not result.belongs_to(user) or not result.finished:
             raise NotThere(f"result {result_id}")
-        await self.keep(result)
+        if keep:
+            await self.keep(result)
         return result
 
     async def latest(self, user: str) -> ResultSummary | None:

@@ -88,13 +88,14 @@ class AssessmentFlow:
         result_id = event.result or await self._result_of_job(event)
         await self._tell("analysis_complete", event.user, result_id)
         result = await self._fetch(event, result_id)
-        await self._results.keep(result)
         await self._advisers.begin(
             result,
             trigger="analysis.completed",
             request_id=event.correlation or result_id,
             profile=await self._profiles.learn(event.user, None),
         )
+        # only now it is sure that there is somebody to keep it for
+        await self._results.keep(result)
 
     async def _fetch(self, event: AnalysisEvent, result_id: str) -> AssessmentResult:
         try:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
 
-from protocol.frames import GenerationFinished, Uuid
-from server.assessments.archive import NotThere
-from server.assessments.neighbours import NeighbourFailure
-from server.assessments.results import AssessmentResult, ResultMalformed
-from server.assessments.store import AssessmentConversation
+from protocol.frames import Uuid
 from server.channels.broker import BrokerUnavailable
-from server.conversations.refusal import Refusal, unavailable
+from server.conversations.refusal import unavailable
 from server.conversations.store import ConversationChange
-from server.conversations.suggestions import suggest
-from server.conversations.turns import Reservation
 from server.conversations.wire import conversation_json, iso_time, message_json
 from server.gateway import assessment_schemas
+from server.gateway.advising import asking, begin, message_of, suggestions_for, whose
 from server.gateway.answers import answer, caught_up, from_store
 from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
@@ -28,10 +21,6 @@ from server.gateway.problems import not_found, problem_of
 from server.gateway.rest.conversations import Title, check_title
 from server.gateway.sse import finished_generation
 from server.gateway.waiting import EndWaiter, in_time
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _TAG = "assessments"
 _NEWEST = 50
@@ -73,18 +62,18 @@ async def from_assessment(front: Front, asked: Asked[FromAssessment, Nothing]) -
     title = check_title(body.title) if body.title is not None else None
     wanted = body.assessment_id
     if wanted is None:
-        newest = await _asking(front.assessments.results.latest(user))
+        newest = await asking(front.assessments.results.latest(user))
         if newest is None:
             raise not_found("assessment")
         wanted = newest.id
-    result = await _asking(front.assessments.results.of(user, wanted))
+    result = await asking(front.assessments.results.of(user, wanted))
     waiter = EndWaiter(user, front.desk.broker)
     try:
         channel, snapshot = await front.desk.hub.attach(user, waiter)
     except BrokerUnavailable as error:
         raise problem_of(unavailable()) from error
     try:
-        begun = await _begin(
+        begun = await begin(
             front, asked, result, trigger="user", title=title, welcome=body.auto_start_message
         )
         finished = None
@@ -99,8 +88,8 @@ async def from_assessment(front: Front, asked: Asked[FromAssessment, Nothing]) -
     return answer(
         {
             "conversation": conversation_json(begun.conversation),
-            "initial_message": _message(finished),
-            "suggestions": _suggestions(result),
+            "initial_message": message_of(finished),
+            "suggestions": suggestions_for(result),
         },
         status=201 if begun.created else 200,
     )
@@ -110,7 +99,7 @@ async def add_context(front: Front, asked: Asked[WhichAssessment, Nothing]) -> R
     """`POST /conversations/{id}/context/assessment`: from now on its answers know the results."""
     conversation, user = asked.ids["conversation"], asked.principal.user
     row = await from_store(front.store.conversation(user, conversation))
-    result = await _asking(front.assessments.results.of(user, asked.body.assessment_id))
+    result = await asking(front.assessments.results.of(user, asked.body.assessment_id))
     profile = await front.assessments.profiles.learn(user, asked.asker.token)
     known = {"user_profile": profile} if profile else {}
     await from_store(
@@ -130,8 +119,8 @@ async def add_context(front: Front, asked: Asked[WhichAssessment, Nothing]) -> R
 
 async def ready(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`GET /conversations/assessment-ready/{userId}`."""
-    user = _whose(asked, asked.ids["user_id"])
-    newest = await _asking(front.assessments.results.latest(user))
+    user = whose(asked, asked.ids["user_id"])
+    newest = await asking(front.assessments.results.latest(user))
     found = None if newest is None else await from_store(front.assessments.store.find(user, newest.id))
     return answer(
         {
@@ -148,14 +137,15 @@ async def ready(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
 async def auto_initialize(front: Front, asked: Asked[AutoInitialize, Nothing]) -> Response:
     """`POST /conversations/auto-initialize`."""
     body = asked.body
-    user = _whose(asked, body.user_id)
-    result = await _asking(front.assessments.results.of(user, body.assessment_id))
-    begun = await _begin(front, asked, result, trigger=body.trigger_source)
+    user = whose(asked, body.user_id)
+    keep = asked.asker.user is not None and asked.asker.user.user == user
+    result = await asking(front.assessments.results.of(user, body.assessment_id, keep=keep))
+    begun = await begin(front, asked, result, trigger=body.trigger_source)
     return answer(
         {
             "conversation_id": begun.conversation.id,
             "ready": True,
-            "initial_suggestions": _suggestions(result),
+            "initial_suggestions": suggestions_for(result),
         },
         status=201 if begun.created else 200,
     )
@@ -180,99 +170,10 @@ async def conversation_of(front: Front, asked: Asked[Nothing, Nothing]) -> Respo
 
 async def initialize(front: Front, asked: Asked[Initialize, Nothing]) -> Response:
     """`POST /assessment/{assessmentId}/initialize`: the way in when the event did not come."""
-    result = await _asking(front.assessments.results.of(asked.principal.user, asked.ids["assessment"]))
-    begun = await _begin(front, asked, result, trigger=asked.body.trigger_source)
+    result = await asking(front.assessments.results.of(asked.principal.user, asked.ids["assessment"]))
+    begun = await begin(front, asked, result, trigger=asked.body.trigger_source)
     said = "Your career adviser is ready." if begun.created else "Your career adviser was there already."
     return answer({"success": True, "message": said})
-
-
-# --- parts ------------------------------------------------------------------------------------
-
-
-async def _begin(
-    front: Front,
-    asked: Asked[Any, Nothing],
-    result: AssessmentResult,
-    *,
-    trigger: str,
-    title: str | None = None,
-    welcome: bool = True,
-) -> AssessmentConversation:
-    """The result's conversation; a new one counts in the limit of its user, where it is they who ask."""
-    desk, asker = front.assessments, asked.asker
-    own = asker.user is not None and asker.user.user == result.user
-    reservation: Reservation | None = None
-    if own and await from_store(desk.store.find(result.user, result.id)) is None:
-        reservation = await _reserve(front, result.user)
-    created = False
-    try:
-        begun = await from_store(
-            desk.advisers.begin(
-                result,
-                trigger=trigger,
-                request_id=asked.request_id,
-                profile=await desk.profiles.learn(result.user, asker.token if own else None),
-                tier=asker.user.tier if asker.user is not None and own else "free",
-                title=title,
-                welcome=welcome,
-                again=own,
-                caller=asked.caller,
-            )
-        )
-        created = begun.created
-    except Refusal as refusal:
-        raise problem_of(refusal) from refusal
-    finally:
-        if reservation is not None and not created:
-            await reservation.release()
-    return begun
-
-
-async def _reserve(front: Front, user: str) -> Reservation:
-    try:
-        return await front.quota.reserve_conversation(user)
-    except Refusal as refusal:
-        raise problem_of(refusal) from refusal
-    except BrokerUnavailable as error:
-        raise problem_of(unavailable()) from error
-
-
-def _whose(asked: Asked[Any, Nothing], user: str) -> str:
-    """The user who is asked about: oneself, or anybody where another service asks.
-
-    Raises:
-        Problem: 404.
-    """
-    asker = asked.asker
-    if not asker.internal and (asker.user is None or asker.user.user != user):
-        raise not_found("user")
-    return user
-
-
-async def _asking(asking: Awaitable[T]) -> T:
-    """Await a neighbour.
-
-    Raises:
-        Problem: 404 for what is not there, or somebody else's; 503 where the neighbour is at fault.
-    """
-    try:
-        return await asking
-    except NotThere as error:
-        raise not_found("assessment") from error
-    except (NeighbourFailure, ResultMalformed) as error:
-        log.warning("a neighbour did not help", extra={"reason": str(error)})
-        raise problem_of(unavailable()) from error
-
-
-def _suggestions(result: AssessmentResult) -> list[str]:
-    return list(suggest("assessment", result.assessment, language=result.language))
-
-
-def _message(finished: GenerationFinished | None) -> dict[str, Any] | None:
-    if finished is None or finished.message is None:
-        return None
-    message: dict[str, Any] = msgspec.to_builtins(finished.message)
-    return {**message, "conversation_id": finished.conversation}
 
 
 _REFUSALS = (404, 429)
