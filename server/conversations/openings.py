@@ -54,7 +54,7 @@ class Openings:
             Refusal: draining.
         """
         if self._draining():
-            raise Refusal(ErrorCode.DRAINING, "This node is going away; connect again.", retry_after_ms=1000)
+            raise Refusal(ErrorCode.DRAINING, "This node is going away; connect again.", retry_after_ms=250)
         chain = choose(self._chains, self._catalogue, tier=tier, wanted=None, with_image=False)
         free = {model for model in chain if self._catalogue.is_free(model)}
         return Plan(

@@ -274,7 +274,7 @@ class Turns:
         self, principal: Principal, wanted: str | None, fallback: Fallback, *, with_image: bool
     ) -> Plan:
         if self.draining:
-            raise Refusal(ErrorCode.DRAINING, "This node is going away; connect again.", retry_after_ms=1000)
+            raise Refusal(ErrorCode.DRAINING, "This node is going away; connect again.", retry_after_ms=250)
         chain = choose(
             self._chains, self._catalogue, tier=principal.tier, wanted=wanted, with_image=with_image
         )

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 INTERNAL = "Something went wrong here."
 REVOKED = "The token was revoked."
+_AT_ONCE_MS = 50
 
 
 async def execute(session: Session, command: Command) -> None:
@@ -64,6 +65,9 @@ async def execute(session: Session, command: Command) -> None:
     await session.outlet.tell(
         error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
     )
+    if refusal.code is ErrorCode.DRAINING:
+        # who has something to say does not wait for their turn to move
+        session.drain(_AT_ONCE_MS, "restart")
 
 
 def waits(command: Command) -> bool:

@@ -140,7 +140,10 @@ def test_a_draining_node_takes_no_turns_and_says_when_to_come_again(
 
         error = await visitor.command(kind, **fields)
 
-        assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("draining", True, 1000)
+        assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("draining", True, 250)
+        # and moves whom it refused at once, before that time is over
+        assert (await visitor.transport.frame("drain"))["reconnect_in_ms"] < 250
+        assert await visitor.gone() == 1012
 
     at_an_office(redis_url, test)
 
