@@ -89,10 +89,11 @@ class OpenRouter:
         self._identity = identity_headers(referer=referer, title=title)
         self._clock = clock
         self._lingering = Lingering()
-        transport = StreamingTransport(
+        self._stream_url = httpx.URL(f"{self._base_url}/chat/completions")
+        self._transport = StreamingTransport(
             max_connections=self._limits.max_connections, keepalive_seconds=self._limits.keepalive_seconds
         )
-        self._client = httpx.AsyncClient(transport=transport, trust_env=False)
+        self._client = httpx.AsyncClient(transport=self._transport, trust_env=False)
 
     async def stream(self, request: UpstreamRequest) -> AsyncGenerator[list[UpstreamFact], None]:
         """Ask, and yield facts: one list per network read, never an empty one.
@@ -182,15 +183,18 @@ class OpenRouter:
             (b"Accept-Encoding", b"identity"),
             (b"X-Request-ID", header_value(request.request_id)),
         ]
-        http_request = self._client.build_request(
+        # aiohttp's `connect`, which this calls pool, covers DNS, TCP and TLS together
+        timeout = httpx.Timeout(None, connect=request.connect_seconds, pool=request.connect_seconds)
+        http_request = httpx.Request(
             "POST",
-            f"{self._base_url}/chat/completions",
+            self._stream_url,
             content=encode_body(request),
             headers=headers,
-            # aiohttp's `connect`, which this calls pool, covers DNS, TCP and TLS together
-            timeout=httpx.Timeout(None, connect=request.connect_seconds, pool=request.connect_seconds),
+            extensions={"timeout": timeout.as_dict()},
         )
-        return Link(await self._client.send(http_request, stream=True), self._lingering)
+        # the client would add cookies, redirects and authentication, none of which there are, at the cost of
+        # the sending itself
+        return Link(await self._transport.handle_async_request(http_request), self._lingering)
 
     async def _next(self, link: Link, reply: Reply) -> list[UpstreamFact]:
         try:
