@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from functools import partial
+from typing import cast
 
 import pytest
 from hypothesis import settings
@@ -234,6 +236,6 @@ class ScriptsOfTwoNodes(RuleBasedStateMachine):
 
 def test_any_order_of_the_scripts_leaves_the_log_whole_and_the_texts_right(clean_redis_url: str):
     run_state_machine_as_test(
-        lambda: ScriptsOfTwoNodes(clean_redis_url),
+        cast("type[ScriptsOfTwoNodes]", partial(ScriptsOfTwoNodes, clean_redis_url)),
         settings=settings(max_examples=15, stateful_step_count=25, deadline=None),
     )

@@ -115,6 +115,8 @@ class _Connection:
                 both.create_task(self._answer())
         except* OSError:
             pass  # an end is gone
+        finally:
+            self.cut()
 
     def cut(self) -> None:
         self._cut = True

@@ -150,8 +150,9 @@ class Link:
         """It is gone."""
         side.transport = None
         if self.dead:
-            if self.near.transport is None:
-                self._on.links.discard(self)
+            # the other end is still there, and is told nothing
+            if side.other.transport is None:
+                self._forget()
             return
         if error is not None:
             self.reset()
