@@ -169,9 +169,14 @@ def test_elsewhere_the_way_is_told_in_the_corner_in_one_place_and_leads_there(st
     play(stage, scenario, path=f"#{other}", **talk)
 
 
-def test_an_analysis_that_fails_can_be_tried_again(stage: Stage):
+def test_what_fails_can_be_tried_again(stage: Stage):
     async def scenario(chat: Chat) -> None:
         page = chat.page
+        chat.server.problems["/demo/assessments"] = 404
+        await page.click("#finish-assessment")
+        await expect(page.locator(".toast.error")).to_contain_text("cannot do this")
+        await expect(page.locator("#journey")).to_be_hidden()
+        del chat.server.problems["/demo/assessments"]
         await page.click("#finish-assessment")
         await tell(chat, 1, "analysis_started")
         await tell(chat, 2, "analysis_failed")
@@ -185,41 +190,23 @@ def test_an_analysis_that_fails_can_be_tried_again(stage: Stage):
     play(stage, scenario)
 
 
-def test_where_no_assessment_can_be_finished_the_page_says_so(stage: Stage):
-    async def scenario(chat: Chat) -> None:
-        chat.server.problems["/demo/assessments"] = 404
-        await chat.page.click("#finish-assessment")
-        await expect(chat.page.locator(".toast.error")).to_contain_text("cannot do this")
-        await expect(chat.page.locator("#finish-assessment")).to_be_enabled()
-        await expect(chat.page.locator("#journey")).to_be_hidden()
-
-    play(stage, scenario)
-
-
-def test_an_adviser_who_is_late_can_be_asked_for(stage: Stage):
+def test_an_adviser_who_is_late_can_be_asked_for_also_in_indonesian_on_a_phone(stage: Stage):
     async def scenario(chat: Chat) -> None:
         page = chat.page
         await page.clock.install()
         await page.click("#finish-assessment")
         await tell(chat, 1, "analysis_complete")
         await expect(page.locator("#journey-percent")).to_have_text("80 %")
+        assert chat.server.languages == ["id"]
         await page.clock.run_for(21_000)
+        await expect(page.locator("#journey-help")).to_be_visible()
+        for selector in ("html", "#scroller", "#journey"):
+            over = await page.locator(selector).evaluate("(node) => node.scrollWidth - node.clientWidth")
+            assert over <= 0, selector
         chat.server.of_assessments[ASSESSMENT] = conversation(1, "A talk")
         await page.click("#journey-help")
         await expect(chat.text).to_have_text("Old answer")
         assert f"/assessment/{ASSESSMENT}/initialize" in chat.server.asked
 
-    play(stage, scenario, **a_talk())
-
-
-def test_readers_of_indonesian_get_results_in_indonesian_and_on_a_phone_the_way_fits(stage: Stage):
-    async def scenario(chat: Chat) -> None:
-        await chat.page.click("#finish-assessment")
-        await tell(chat, 1, "analysis_started")
-        await expect(chat.page.locator("#journey-percent")).to_have_text("30 %")
-        assert chat.server.languages == ["id"]
-        for selector in ("html", "#scroller", "#journey"):
-            over = await chat.page.locator(selector).evaluate("(node) => node.scrollWidth - node.clientWidth")
-            assert over <= 0, selector
-
-    play(stage, scenario, options={"locale": "id-ID", "viewport": {"width": 360, "height": 700}})
+    phone = {"locale": "id-ID", "viewport": {"width": 360, "height": 700}}
+    play(stage, scenario, options=phone, **a_talk())

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from server.embedded.neighbours.worker import WorkerMessage
 
 _ATTEMPTS = 6
@@ -25,6 +23,10 @@ class ChatService:
     """The chat service's internal REST, at `url` (`http://host:port`), as an async context manager."""
 
     def __init__(self, url: str, *, service_key: str) -> None:
+        # a part of a second to import, and a server's start waits for ours
+        import httpx  # noqa: PLC0415
+
+        self._errors = httpx.HTTPError
         self._client = httpx.AsyncClient(
             base_url=f"{url}/api/chat",
             headers={"X-Internal-Service": "true", "X-Service-Key": service_key},
@@ -67,7 +69,7 @@ class ChatService:
                 await asyncio.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
             try:
                 response = await self._client.post(path, json=body)
-            except httpx.HTTPError as error:
+            except self._errors as error:
                 said = f"{type(error).__name__}: {error}"
                 continue
             if response.is_success:
