@@ -108,8 +108,8 @@ class Returning:
             await self.client.connect(self.ws_url, until=None)
 
     def _told_to_move(self, mark: int) -> float | None:
-        """When to come back, if the server said so on the connection that began at `mark`."""
-        for heard in self.client.recording.heard[mark:]:
+        """When to come back, as the server last said on the connection that began at `mark`, if it did."""
+        for heard in reversed(self.client.recording.heard[mark:]):
             if heard.frame["type"] == "drain":
                 return float(heard.at + heard.frame["reconnect_in_ms"] / 1000)
         return None
