@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: run cluster test unit check format load clean
+.PHONY: run cluster soak test unit check format load clean
 
 $(VENV)/.ready: pyproject.toml uv.lock
 	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (make PYTHON=…)" >&2; exit 1; }
@@ -19,6 +19,9 @@ run: $(VENV)/.ready   ## one node; what is not configured runs embedded
 
 cluster: $(VENV)/.ready ## NODES nodes behind a load balancer, on one address
 	@exec $(BIN)/python -m tests.cluster --nodes $(or $(NODES),3)
+
+soak: $(VENV)/.ready  ## a fault every few seconds for MINUTES on NODES nodes with streaming clients
+	@exec $(BIN)/python -m tests.cluster.soak --minutes $(or $(MINUTES),10) --nodes $(or $(NODES),3) $(SOAK_ARGS)
 
 test: $(VENV)/.ready  ## the whole suite, with every real service it needs
 	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
