@@ -28,16 +28,20 @@ class Metrics:
         self._http = histogram(
             "http_request_duration_seconds",
             "Requests by route.",
-            ["method", "route", "status"],
+            ["method", "route", "status_code"],
             buckets=_SECONDS,
         )
-        self._attempts = counter("openrouter_requests_total", "Attempts at a model.", ["model", "outcome"])
-        self._tokens = counter("token_usage_total", "Tokens used, prompt and completion.", ["model"])
-        self._free_requests = counter("free_model_requests_total", "Attempts at free models.", ["model"])
+        self._attempts = counter("openrouter_requests_total", "Attempts at a model.", ["model", "status"])
+        self._tokens = counter("token_usage_total", "Tokens used, prompt and completion.", ["model", "type"])
+        self._free_requests = counter(
+            "free_model_requests_total", "Attempts at free models.", ["model", "user_tier", "success"]
+        )
         self._free_seconds = histogram(
             "free_model_response_time_seconds", "Whole answers of free models.", ["model"], buckets=_SECONDS
         )
-        self._free_errors = counter("free_model_errors_total", "Failures of free models.", ["model", "cause"])
+        self._free_errors = counter(
+            "free_model_errors_total", "Failures of free models.", ["model", "error_type"]
+        )
         self._switches = counter("generation_switches_total", "Changes of attempt.", ["cause", "mode"])
         self._ends = counter("generations_finished_total", "Generations by how they ended.", ["status"])
         self._answers = histogram(
@@ -50,7 +54,7 @@ class Metrics:
         self._closes = counter("session_closes_total", "Sockets closed from here.", ["code"])
         self._limited = counter("rate_limited_total", "Orders refused by a limit.", ["limit"])
         self._observers: dict[str, Callable[[Labels, float], None]] = {
-            "http": lambda labels, value: self._http.labels(**labels).observe(value),
+            "http": self._request,
             "attempt": self._attempt,
             "tokens": lambda labels, value: self._tokens.labels(**labels).inc(value),
             "switch": lambda labels, value: self._switches.labels(**labels).inc(value),
@@ -73,15 +77,22 @@ class Metrics:
         """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
 
+    def _request(self, labels: Labels, seconds: float) -> None:
+        method, route, status = labels["method"], labels["route"], labels["status"]
+        self._http.labels(method=method, route=route, status_code=status).observe(seconds)
+
     def _attempt(self, labels: Labels, seconds: float) -> None:
         model, outcome = labels["model"], labels["outcome"]
-        self._attempts.labels(model=model, outcome=outcome).inc()
+        self._attempts.labels(model=model, status=outcome).inc()
         if labels["free"] == "True":
-            self._free_requests.labels(model=model).inc()
+            # whoever stopped it had no reason to complain of the model
+            failed = outcome not in {"completed", "cancelled", "interrupted"}
+            success = "false" if failed else "true"
+            self._free_requests.labels(model=model, user_tier=labels["tier"], success=success).inc()
             if outcome == "completed":
                 self._free_seconds.labels(model=model).observe(seconds)
-            elif outcome not in {"cancelled", "interrupted"}:
-                self._free_errors.labels(model=model, cause=outcome).inc()
+            elif failed:
+                self._free_errors.labels(model=model, error_type=outcome).inc()
 
     def _end(self, labels: Labels, seconds: float) -> None:
         self._ends.labels(**labels).inc()

@@ -472,9 +472,11 @@ class Run:
                 "model": bill.model,
                 "outcome": bill.failure or end.status,
                 "free": str(bill.is_free_model),
+                "tier": self.order.plan.tier,
             }
             house.observe("attempt", labels, bill.processing_time_ms / 1000)
-            house.observe("tokens", {"model": bill.model}, bill.prompt_tokens + bill.completion_tokens)
+            house.observe("tokens", {"model": bill.model, "type": "prompt"}, bill.prompt_tokens)
+            house.observe("tokens", {"model": bill.model, "type": "completion"}, bill.completion_tokens)
         house.observe("end", {"status": end.status}, seconds)
 
     async def _seal(self, end: SealedEnd) -> SealedEnd | None:

@@ -163,7 +163,7 @@ def test_a_stream_cut_at_once_gives_its_place_back(services: EmbeddedServices, d
 
                 async def all_were_served() -> bool:
                     text = (await anybody.get("/metrics")).text
-                    served = re.findall(r'_count{method="GET",route="/events",status="\d+"} (\S+)', text)
+                    served = re.findall(r'_count{method="GET",route="/events",status_code="\d+"} (\S+)', text)
                     return sum(map(float, served)) == 12
 
                 assert await eventually(all_were_served)

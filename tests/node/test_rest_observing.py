@@ -16,7 +16,7 @@ from server import logs
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
 from tests.node.rest import AS_SERVICE
-from tests.running import RunningNode, new_uuid, of_type, running_node
+from tests.running import MODELS, RunningNode, new_uuid, of_type, running_node
 from tests.scripted.tokens import token_for
 from tests.scripted.waiting import eventually
 from tests.services import Database
@@ -58,7 +58,7 @@ async def figures(running: RunningNode) -> dict[str, float]:
 
 
 def count(found: dict[str, float], method: str, route: str, status: int) -> float:
-    labels = f'{{method="{method}",route="{route}",status="{status}"}}'
+    labels = f'{{method="{method}",route="{route}",status_code="{status}"}}'
     return found.get(f"http_request_duration_seconds_count{labels}", 0)
 
 
@@ -92,6 +92,42 @@ def test_requests_are_timed_by_method_route_and_status_without_ids(
                 return count(await figures(running), "GET", "/events", 200) == 1
 
             assert await eventually(stream_counted)
+
+    asyncio.run(go())
+
+
+def test_every_figure_of_an_answer_moves(services: EmbeddedServices, database: Database):
+    """The names and labels that the dashboards know."""
+
+    async def go() -> None:
+        async with running_node(services, database) as running:
+            client = await running.client()
+            running.simulator.script(Behaviour(status=503), model=MODELS[0])
+            running.simulator.script(Behaviour(text="An answer."), model=MODELS[1])
+            before = await figures(running)
+            await client.send("message.send", content="hi", client_message_id=new_uuid())
+            finished = await client.wait_for(of_type("generation.finished"))
+
+            async def counted() -> dict[str, float] | None:
+                after = await figures(running)
+                return after if after.get('generations_finished_total{status="completed"}') else None
+
+            after = await eventually(counted, what="the end is counted")
+            assert after is not None
+            moved = {name: value - before.get(name, 0) for name, value in after.items()}
+            first, second = (f'model="{model}"' for model in MODELS[:2])
+            usage = finished["usage"]
+            assert moved[f'openrouter_requests_total{{{first},status="overloaded"}}'] == 1
+            assert moved[f'openrouter_requests_total{{{second},status="completed"}}'] == 1
+            assert moved[f'token_usage_total{{{second},type="prompt"}}'] == usage["prompt_tokens"] > 0
+            assert moved[f'token_usage_total{{{second},type="completion"}}'] == usage["completion_tokens"] > 0
+            tier = 'user_tier="free"'
+            assert moved[f'free_model_requests_total{{{first},success="false",{tier}}}'] == 1
+            assert moved[f'free_model_requests_total{{{second},success="true",{tier}}}'] == 1
+            assert moved[f'free_model_errors_total{{error_type="overloaded",{first}}}'] == 1
+            assert moved[f"free_model_response_time_seconds_count{{{second}}}"] == 1
+            assert moved['generation_switches_total{cause="upstream_status",mode="continue"}'] == 1
+            assert after["conversations_active_total"] == 1
 
     asyncio.run(go())
 
