@@ -34,6 +34,8 @@ CREATE POLICY own ON assessment_conversations TO chat_service
 CREATE POLICY house ON assessment_conversations TO chat_system USING (true);
 GRANT SELECT, INSERT ON assessment_conversations TO chat_service;
 GRANT UPDATE (conversation_id, notice, notice_key, link_due_at, link_tries) ON assessment_conversations TO chat_service;
+-- what of a message's metadata speaks of a person is sealed too, and again under newer keys
+GRANT UPDATE (metadata) ON messages TO chat_system;
 GRANT SELECT ON assessment_conversations TO chat_system;
 GRANT UPDATE (link_due_at, link_tries) ON assessment_conversations TO chat_system;
 
@@ -266,6 +268,7 @@ $$;
 
 -- migrate:down
 
+REVOKE UPDATE (metadata) ON messages FROM chat_system;
 DROP FUNCTION link_done(uuid, uuid, integer);
 DROP FUNCTION claim_links(integer);
 DROP FUNCTION begin_assessment(

@@ -1,8 +1,8 @@
 """The port to content's encryption at rest: what is sealed, and where it stands.
 
 Sans-I/O. A sealed value is bound to its place: moved to another row, column, table or user it does not
-open. Sealed are a message's content, a title that was given (the default one stays plain, so that it can be
-recognised) and context data. A value without a key id is plain.
+open. Sealed are a message's content, what its metadata say of a person, a title that was given (the
+default one stays plain, so that it can be recognised) and context data. A value without a key id is plain.
 """
 
 from __future__ import annotations

@@ -9,7 +9,12 @@ from server.adapters.postgres.pool import RolePool
 from server.adapters.postgres.queries import query
 from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import json_text
-from server.adapters.postgres.sealed_rows import sealed_content
+from server.adapters.postgres.sealed_rows import (
+    PRIVATE_METADATA,
+    private_metadata,
+    sealed_content,
+    sealed_metadata,
+)
 from server.conversations.cipher import Cipher
 from server.conversations.store import EndRecord, UsageRow
 
@@ -27,17 +32,15 @@ class Ending:
             return await self._finish(record)
 
     async def _finish(self, record: EndRecord) -> bool:
-        message = record.message
+        message, user = record.message, UUID(record.user_id)
         parent = None if message is None else message.parent_message_id
         sealed = (
-            None
-            if message is None
-            else sealed_content(self._cipher, message.content, UUID(record.user_id), UUID(message.id))
+            None if message is None else sealed_content(self._cipher, message.content, user, UUID(message.id))
         )
         return bool(
             await self._service.value(
                 query("finish_generation"),
-                UUID(record.user_id),
+                user,
                 UUID(record.generation_id),
                 UUID(record.conversation_id),
                 record.status,
@@ -52,24 +55,37 @@ class Ending:
                 None if message is None else message.content_type,
                 None if parent is None else UUID(parent),
                 None if message is None else message.created_at,
-                None if message is None else json_text(message.metadata),
+                None
+                if message is None
+                else json_text(sealed_metadata(self._cipher, message.metadata, user, UUID(message.id))),
                 None if message is None else message.token_count,
             )
         )
 
 
 def without_content(finished: dict[str, Any]) -> dict[str, Any]:
-    """The public end without the message's content, which is kept in one place only: the message's row."""
+    """The public end without what the message's row alone keeps: its content, and what is private."""
     message = finished.get("message")
-    return finished if message is None else {**finished, "message": {**message, "content": None}}
+    if message is None:
+        return finished
+    kept = {**message, "content": None}
+    if private_metadata(message.get("metadata", {})):
+        known = message["metadata"].items()
+        kept["metadata"] = {name: value for name, value in known if name not in PRIVATE_METADATA}
+    return {**finished, "message": kept}
 
 
-def with_content(finished: dict[str, Any] | None, content: str | None) -> dict[str, Any] | None:
-    """The public end whole again; `content` is `None` where the message's row is gone."""
+def with_content(
+    finished: dict[str, Any] | None, content: str | None, metadata: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The public end whole again; both are `None` where the message's row is gone."""
     message = None if finished is None else finished.get("message")
     if finished is None or message is None or message.get("content_omitted"):
         return finished
-    return {**finished, "message": {**message, "content": content}}
+    whole = {**message, "content": content}
+    if private := private_metadata(metadata or {}):
+        whole["metadata"] = {**message.get("metadata", {}), **private}
+    return {**finished, "message": whole}
 
 
 def _bill(row: UsageRow) -> dict[str, Any]:

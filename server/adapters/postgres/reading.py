@@ -6,13 +6,14 @@ from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from server.adapters.postgres.ends import with_content
 from server.adapters.postgres.pool import Connection, RolePool
 from server.adapters.postgres.queries import query
 from server.adapters.postgres.reads import Reads
 from server.adapters.postgres.rows import conversation_row, generation_row, message_row, uuid_or_not_found
-from server.adapters.postgres.sealed_rows import opened_content, shown
+from server.adapters.postgres.sealed_rows import opened_content, opened_metadata, shown
 from server.adapters.postgres.usage_reading import usage_of_messages
 from server.conversations.cipher import Cipher
 from server.conversations.store import ConversationRow, GenerationRow, MessagePage, MessageRow, NotFound
@@ -110,12 +111,13 @@ class Reading:
         if row is None:
             raise NotFound("generation")
         found = generation_row(row)
-        content = row["content"]
+        content, metadata = row["content"], row["metadata"]
         if content is not None:
             content = shown(
                 opened_content(self._cipher, content, row["content_key"], found.user_id, found.message_id)
             )
-        return replace(found, finished=with_content(found.finished, content))
+            metadata = opened_metadata(self._cipher, orjson.loads(metadata), found.user_id, found.message_id)
+        return replace(found, finished=with_content(found.finished, content, metadata))
 
     def _message(self, row: asyncpg.Record, user_id: str) -> MessageRow:
         return message_row(row, str(UUID(user_id)), self._cipher)

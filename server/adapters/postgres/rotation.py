@@ -14,13 +14,15 @@ import orjson
 
 from server.adapters.postgres.pool import Connection, Database
 from server.adapters.postgres.queries import query
-from server.adapters.postgres.rows import Row
+from server.adapters.postgres.rows import Row, json_text
 from server.adapters.postgres.sealed_rows import (
     Cell,
     opened_content,
     opened_context,
+    opened_metadata,
     sealed_content,
     sealed_context,
+    sealed_metadata,
     sealed_title,
 )
 from server.conversations.cipher import Cipher, Place, Sealed
@@ -88,7 +90,7 @@ class PostgresKeyRotation:
             )
             if text is not None:
                 sealed = sealed_content(self._cipher, text, row["user_id"], row["id"])
-                changed.append((row["id"], sealed.text, sealed.key))
+                changed.append((row["id"], sealed.text, sealed.key, self._metadata(row)))
         await connection.executemany(query("seal_message"), changed)
         return len(rows), len(changed), rows[-1]["id"] if rows else end
 
@@ -110,6 +112,12 @@ class PostgresKeyRotation:
 
     def _claim(self, after: UUID, end: UUID, batch: int) -> tuple[object, ...]:
         return after, end, self._cipher.newest, list(self._cipher.known), batch
+
+    def _metadata(self, row: Row) -> str:
+        """A message's metadata under the newest key; what cannot be opened of them is lost already."""
+        held = orjson.loads(row["metadata"])
+        opened = opened_metadata(self._cipher, held, str(row["user_id"]), str(row["id"]))
+        return json_text(sealed_metadata(self._cipher, opened, row["user_id"], row["id"]))
 
     def _title(self, row: Row) -> Cell | None:
         """The title under the newest key; `None` where it is, cannot be opened, or stays plain."""

@@ -8,7 +8,13 @@ from uuid import UUID
 
 import orjson
 
-from server.adapters.postgres.sealed_rows import opened_content, opened_context, opened_title, shown
+from server.adapters.postgres.sealed_rows import (
+    opened_content,
+    opened_context,
+    opened_metadata,
+    opened_title,
+    shown,
+)
 from server.conversations.cipher import Cipher
 from server.conversations.store import (
     Accepted,
@@ -65,7 +71,8 @@ def conversation_row(row: Row, cipher: Cipher) -> ConversationRow:
 
 def message_row(row: Row, user_id: str, cipher: Cipher) -> MessageRow:
     """A row of `messages`, which is this user's."""
-    identity, parent, metadata = str(row["id"]), row["parent_message_id"], _json(row["metadata"])
+    identity, parent = str(row["id"]), row["parent_message_id"]
+    metadata = opened_metadata(cipher, _json(row["metadata"]), user_id, identity)
     content = opened_content(cipher, row["content"], row["content_key"], user_id, identity)
     unavailable = content is None
     return MessageRow(

@@ -14,6 +14,11 @@ import orjson
 from server.conversations.cipher import UNAVAILABLE, Cipher, Place, Sealed
 from server.conversations.titles import DEFAULT_TITLE
 
+PRIVATE_METADATA = ("insights", "suggested_questions")
+"""What of a message's metadata is made from a person's results."""
+
+_SEALED, _SEALED_KEY = "sealed", "sealed_key"
+
 
 class Cell(NamedTuple):
     """A column's new value and its `*_key`; both `None` where nothing is to be written."""
@@ -52,6 +57,34 @@ def sealed_context(
 def opened_content(cipher: Cipher, text: str, key: str | None, user: str, message: str) -> str | None:
     """A message's content; `None` where it cannot be opened."""
     return cipher.open(Sealed(text, key), Place(user, "messages", "content", message))
+
+
+def private_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a message's metadata speaks of a person."""
+    return {name: metadata[name] for name in PRIVATE_METADATA if name in metadata}
+
+
+def sealed_metadata(
+    cipher: Cipher, metadata: Mapping[str, Any], user: UUID, message: UUID | None
+) -> dict[str, Any]:
+    """A message's metadata; what of them speaks of a person is sealed, beside what does not."""
+    private = private_metadata(metadata)
+    if not private or cipher.newest is None:
+        return dict(metadata)
+    text = orjson.dumps(private).decode()
+    sealed = cipher.seal(text, Place(str(user), "messages", "metadata", str(message)))
+    open_ones = {name: value for name, value in metadata.items() if name not in private}
+    return {**open_ones, _SEALED: sealed.text, _SEALED_KEY: sealed.key}
+
+
+def opened_metadata(cipher: Cipher, metadata: dict[str, Any], user: str, message: str) -> dict[str, Any]:
+    """A message's metadata, without what cannot be opened."""
+    if _SEALED not in metadata:
+        return metadata
+    sealed = Sealed(metadata[_SEALED], metadata[_SEALED_KEY])
+    opened = cipher.open(sealed, Place(user, "messages", "metadata", message))
+    rest = {name: value for name, value in metadata.items() if name not in {_SEALED, _SEALED_KEY}}
+    return rest if opened is None else {**rest, **orjson.loads(opened)}
 
 
 def opened_title(cipher: Cipher, text: str, key: str | None, user: str, conversation: str) -> str | None:

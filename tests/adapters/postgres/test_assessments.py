@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from server.adapters.postgres.assessments import PostgresAssessments
 from server.adapters.postgres.conversation_store import PostgresConversationStore
 from server.adapters.postgres.pool import Database
 from server.adapters.postgres.proposed_ids import ProposedIds
+from server.adapters.postgres.rotation import PostgresKeyRotation
 from server.adapters.postgres.sealing import ContentCipher
 from server.adapters.postgres.user_data import PostgresUserData
 from server.assessments.store import AssessmentConversation, AssessmentOrder
@@ -25,7 +26,7 @@ from server.conversations.audit import BY_HOUSE, Caller
 from server.conversations.store import EndRecord, GenerationInProgress, MessageRow, NotFound
 from server.notifications.stages import notice
 from tests.adapters.postgres.given import a_regenerate, a_send, a_user, connected
-from tests.adapters.postgres.sealed import NEW, SMALL, everything
+from tests.adapters.postgres.sealed import NEW, OLD, SMALL, everything
 
 AT = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
 PLAN = {"chain": ["a"], "free": [], "fallback": "continue", "max_tokens": 9, "temperature": 0, "tier": "free"}
@@ -357,7 +358,7 @@ def test_the_archive_is_told_of_a_conversation_and_of_its_end(app_url: str):
     asyncio.run(go())
 
 
-def test_title_and_results_are_sealed_and_the_database_may_name_the_id(app_url: str, admin_url: str):
+def test_what_speaks_of_a_person_is_sealed_and_the_database_may_name_the_id(app_url: str, admin_url: str):
     user, result = a_user(), a_user()
     slow = ProposedIds(clock=lambda: 1_000_000_000)
 
@@ -371,7 +372,49 @@ def test_title_and_results_are_sealed_and_the_database_may_name_the_id(app_url: 
             found = await stores.assessments.find(user, result)
             assert found is not None
             assert found.conversation.context_data == canary
+            end = its_end(begun, "A content canary")
+            assert end.message is not None
+            metadata = {"type": "assessment_welcome", "insights": ["A first canary", "A second canary"]}
+            message = replace(end.message, metadata=metadata)
+            finished = {"message": {"id": message.id, "content": message.content, "metadata": metadata}}
+            assert await stores.conversations.finish(replace(end, message=message, finished=finished))
+            page = await stores.conversations.messages(user, begun.conversation.id, limit=9)
+            assert [each.metadata for each in page.messages] == [metadata]
+            assert begun.welcome is not None
+            row = await stores.conversations.generation(user, begun.welcome.id)
+            assert row.finished is not None
+            assert row.finished["message"] == finished["message"]
         held = await everything(admin_url)
         assert not any("canary" in rows for rows in held.values())
+
+    asyncio.run(go())
+
+
+def test_insights_open_under_whichever_key_they_were_sealed_again(app_url: str, admin_url: str):
+    user, result = a_user(), a_user()
+    metadata = {"type": "assessment_welcome", "insights": ["A rotated canary"]}
+
+    async def go() -> None:
+        async with opened(app_url) as plain:
+            begun = await plain.assessments.begin(an_order(user, result))
+            end = its_end(begun)
+            assert end.message is not None
+            assert await plain.conversations.finish(
+                replace(end, message=replace(end.message, metadata=metadata))
+            )
+        for keys in ([OLD], [NEW, OLD]):
+            async with Database(app_url, limits=SMALL) as database:
+                rotation = PostgresKeyRotation(database, ContentCipher(keys))
+                while await rotation.rotate():
+                    pass
+            assert "A rotated canary" not in (await everything(admin_url))["messages"]
+        async with opened(app_url, [NEW]) as stores:
+            page = await stores.conversations.messages(user, begun.conversation.id, limit=9)
+            assert [each.metadata for each in page.messages] == [metadata]
+        async with opened(app_url, [OLD]) as stores:
+            page = await stores.conversations.messages(user, begun.conversation.id, limit=9)
+            assert [each.metadata for each in page.messages] == [
+                {"type": "assessment_welcome", "unavailable": True}
+            ]
 
     asyncio.run(go())

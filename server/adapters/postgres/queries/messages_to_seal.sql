@@ -1,5 +1,5 @@
 -- Those under a key nobody here knows are left alone.
-SELECT id, user_id, content, content_key
+SELECT id, user_id, content, content_key, metadata
 FROM messages
 WHERE id > $1 AND id <= $2
     AND content_key IS DISTINCT FROM $3
