@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from protocol.codes import ErrorCode
 from server.conversations.refusal import Refusal
+from server.gateway.last_word import LastWord
 
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.BAD_REQUEST: 400,
@@ -131,6 +132,5 @@ def render(problem: Problem, connection: HTTPConnection) -> Response:
         headers["Retry-After"] = str(retry_seconds)
     if problem.errors:
         body["errors"] = problem.errors
-    return Response(
-        orjson.dumps(body), problem.status, headers=headers, media_type="application/problem+json"
-    )
+    kind = LastWord if headers.get("Connection") == "close" else Response
+    return kind(orjson.dumps(body), problem.status, headers=headers, media_type="application/problem+json")

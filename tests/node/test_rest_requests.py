@@ -119,10 +119,9 @@ def test_a_body_too_large_is_not_read_to_its_end(node: RunningNode, declared: bo
         connection.sendall(("\r\n".join(head) + "\r\n\r\n").encode())
         if not declared:
             chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-            for _ in range(LIMIT // 65536):
+            # more than is taken, and never an end: that is read as well, or closing would reset the connection
+            for _ in range(40):
                 connection.sendall(chunk)
-            # so little that nothing is left unread: closing on unread bytes resets the connection
-            connection.sendall(b"1\r\nx\r\n")
         answer = b""
         while part := connection.recv(65536):
             answer += part
