@@ -27,10 +27,16 @@ export class Assessments {
 
   /** Finish an assessment: who is new here has no results yet. */
   async finish() {
-    if (this.asking || this.journey?.underway) return;
+    const place = this.place();
+    if (this.asking) return;
+    if (this.journey?.underway) {
+      // one at a time: the one there is goes on here
+      this.journey.place = place;
+      this.#openWhereItBegan();
+      return;
+    }
     this.asking = true;
     this.onChange();
-    const place = this.place();
     try {
       const { assessment_id: assessment } = await this.rest.finishAssessment(languageOfReader());
       // the first notification may have been faster than this answer
@@ -45,8 +51,15 @@ export class Assessments {
     }
   }
 
-  /** A notification came. */
-  notified(notification) {
+  /** Any event of the channel. */
+  heard({ type, notification, conversation, message }) {
+    if (type === "notification") this.#notified(notification);
+    else if (type === "conversation.created") this.#begun(conversation);
+    else if (type === "conversation.deleted" && conversation.id === this.journey?.conversation) this.dismiss();
+    else if (type === "message.created" && message.sender_type === "user") this.#talkedIn(conversation);
+  }
+
+  #notified(notification) {
     if (Journey.begins(notification) && !this.journey?.underway && !this.#isOld(notification)) {
       this.journey = new Journey({ assessment: notification.assessmentId });
     }
@@ -55,11 +68,16 @@ export class Assessments {
     if (!mine || this.shownIn(this.place()) === null) this.#tell(notification);
   }
 
-  /** A conversation was begun; while an assessment is on its way, one about an assessment is its own. */
-  begun({ id, context_type: type }) {
+  /** While an assessment is on its way, a conversation about one is its own. */
+  #begun({ id, context_type: type }) {
     if (type !== "assessment" || !this.journey?.underway || this.journey.conversation) return;
     this.journey.conversation = id;
     this.#openWhereItBegan();
+  }
+
+  /** Who has begun to talk about the results has seen that they are there. */
+  #talkedIn(conversation) {
+    if (conversation === this.journey?.conversation && !this.journey.underway) this.dismiss();
   }
 
   /** Ask for the conversation by hand, where it is late; or for another assessment, where one failed. */

@@ -163,8 +163,7 @@ class Page {
     }
     this.library.take(frame);
     if (type === "conversation.deleted" && frame.conversation.id === this.place) this.#openDraft();
-    if (type === "conversation.created") this.assessments.begun(frame.conversation);
-    if (type === "notification") this.assessments.notified(frame.notification);
+    this.assessments.heard(frame);
     if (this.view.needsRefetch) {
       this.view.needsRefetch = false;
       this.library.doubt();

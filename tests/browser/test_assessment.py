@@ -133,6 +133,10 @@ def test_nobody_is_taken_away_from_what_they_write_or_read(stage: Stage):
         await page.fill("#message", "By the way")
         await tell(chat, 1, "analysis_complete")
         await begin_welcome(chat, 2)
+        # another empty page is no other assessment
+        await page.click("#new-conversation")
+        await page.click("#finish-assessment")
+        assert len(chat.server.languages) == 1
         opener = page.get_by_role("button", name="Open the conversation")
         await expect(opener).to_be_visible()
         assert "#" not in page.url
