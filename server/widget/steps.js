@@ -30,7 +30,7 @@ export class StepsView {
     const help = helpFor({ failed, late, elsewhere: conversation !== null && conversation !== open });
     this.help.hidden = help === null;
     if (help) setText(this.help, help);
-    this.close.hidden = underway;
+    this.close.hidden = underway && !late;
   }
 
   #mark(stage, state) {

@@ -58,7 +58,10 @@ def main() -> None:
         broker=Broker(url, exchange=os.environ.get("EVENTS_EXCHANGE_NAME") or _EXCHANGE) if url else None,
         pause_seconds=options.pause,
     )
-    asyncio.run(_run(neighbours))
+    try:
+        asyncio.run(_run(neighbours))
+    except (OSError, ValueError) as error:
+        sys.exit(f"the neighbours' stand-in cannot start: {error}")
 
 
 if __name__ == "__main__":

@@ -67,10 +67,13 @@ class Neighbours:
 
         Raises:
             OSError: the address is taken, or the file of data cannot be read.
-            ValueError: what is in that file is not ours.
+            ValueError: what is in that file is not ours; it says which file.
         """
         if self._data is not None and self._data.exists():
-            self.world.restore(self._data.read_bytes())
+            try:
+                self.world.restore(self._data.read_bytes())
+            except ValueError as error:
+                raise ValueError(f"{self._data}: {error}") from error
         self._server = await asyncio.start_server(
             self._connected, self._host, self._port, limit=MAX_HEAD_BYTES
         )

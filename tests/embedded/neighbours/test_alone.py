@@ -56,3 +56,20 @@ def test_it_ends_when_the_one_who_started_it_is_killed():
         starter.kill()
         # its end of the pipe closes with it: this returns when the last holder is gone
         assert starter.communicate(timeout=_SECONDS)[0] == ""
+
+
+def test_a_file_that_is_not_theirs_is_named_and_nothing_starts(tmp_path: Path):
+    data = tmp_path / "neighbours.json"
+    data.write_text("[]")
+    ended = subprocess.run(
+        [*_COMMAND, "--data", str(data)],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert str(data) in ended.stderr
+    assert "Traceback" not in ended.stderr
