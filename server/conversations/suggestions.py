@@ -101,6 +101,7 @@ _QUESTIONS: Mapping[str, Mapping[Language, tuple[str, ...]]] = MappingProxyType(
                 "How does my {trait} show at work?",
                 "How can I make more of my strength in {strength}?",
                 "Which fields of study fit my {first} side?",
+                "Where in or near {city} could I study what fits me?",
                 "What kind of work environment would bring out my best?",
                 "Explain my personality profile in simple words.",
                 "Which of my weaknesses should I work on first?",
@@ -113,6 +114,7 @@ _QUESTIONS: Mapping[str, Mapping[Language, tuple[str, ...]]] = MappingProxyType(
                 "Bagaimana {trait} saya terlihat dalam pekerjaan?",
                 "Bagaimana saya bisa memanfaatkan kekuatan saya: {strength}?",
                 "Jurusan apa yang sesuai dengan sisi {first} saya?",
+                "Di mana di {city} atau sekitarnya saya bisa mempelajari yang cocok untuk saya?",
                 "Lingkungan kerja seperti apa yang membuat saya berkembang?",
                 "Jelaskan profil kepribadian saya dengan bahasa sederhana.",
                 "Kelemahan mana yang sebaiknya saya perbaiki lebih dulu?",
@@ -126,6 +128,7 @@ _QUESTIONS: Mapping[str, Mapping[Language, tuple[str, ...]]] = MappingProxyType(
                 "What speaks for and against {career} as my career?",
                 "How does {other_career} compare with it?",
                 "Which fields of study lead to careers that fit me?",
+                "Which employers in or near {city} could suit me?",
                 "What can I do within the next month to get closer to my goal?",
                 "Which skills will employers in my field ask for?",
                 "How will AI change the careers that interest me?",
@@ -138,6 +141,7 @@ _QUESTIONS: Mapping[str, Mapping[Language, tuple[str, ...]]] = MappingProxyType(
                 "Apa kelebihan dan kekurangan {career} sebagai karier saya?",
                 "Bagaimana perbandingannya dengan {other_career}?",
                 "Jurusan apa yang mengarah ke karier yang cocok untuk saya?",
+                "Tempat kerja apa di {city} atau sekitarnya yang cocok untuk saya?",
                 "Apa yang bisa saya lakukan dalam sebulan ke depan untuk mendekati tujuan saya?",
                 "Keterampilan apa yang dicari perusahaan di bidang saya?",
                 "Bagaimana AI akan mengubah karier yang saya minati?",
@@ -171,10 +175,18 @@ _QUESTIONS: Mapping[str, Mapping[Language, tuple[str, ...]]] = MappingProxyType(
 )
 
 
-def suggest(context_type: str, assessment: Assessment, *, language: Language) -> tuple[str, ...]:
-    """Six to eight questions, the most personal first. An unknown context type is treated as `general`."""
+def suggest(
+    context_type: str, assessment: Assessment, *, language: Language, profile: Any = None
+) -> tuple[str, ...]:
+    """Six to eight questions, the most personal first. An unknown context type is treated as `general`.
+
+    `profile` is what is known of the user besides, as `context_data` holds it under `user_profile`.
+    """
     questions = _QUESTIONS.get(context_type, _QUESTIONS["general"])
     known = _known(assessment, language)
+    city = name_in(profile, "city") if isinstance(profile, Mapping) else None
+    if city:
+        known["city"] = city
     asked: dict[str, None] = {}
     for question in (*questions[language], *_QUESTIONS["general"][language]):
         if all(field in known for field in _fields(question)):

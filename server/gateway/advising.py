@@ -102,9 +102,10 @@ async def asking(awaited: Awaitable[T]) -> T:
         raise problem_of(unavailable()) from error
 
 
-def suggestions_for(result: AssessmentResult) -> list[str]:
+def suggestions_for(result: AssessmentResult, begun: AssessmentConversation) -> list[str]:
     """What to ask first about a result, in its language."""
-    return list(suggest("assessment", result.assessment, language=result.language))
+    profile = (begun.conversation.context_data or {}).get("user_profile")
+    return list(suggest("assessment", result.assessment, language=result.language, profile=profile))
 
 
 def message_of(finished: GenerationFinished | None) -> dict[str, Any] | None:

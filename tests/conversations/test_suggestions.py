@@ -159,3 +159,23 @@ def test_small_words_tell_the_language(texts: list[str], language: Language) -> 
     assert language_of(texts) == language
     if not any(any(char.isalpha() for char in text) and len(text) > 2 for text in texts):
         assert language_of(texts, otherwise="en") == "en"
+
+
+@pytest.mark.parametrize("context_type", ["assessment", "career_guidance"])
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("profile", "named"),
+    [
+        ({"city": "Bandung"}, True),
+        ({"city": "\n"}, False),
+        ({"city": 7}, False),
+        ({}, False),
+        ("Bandung", False),
+    ],
+)
+def test_where_the_user_lives_is_asked_about_where_it_is_known(
+    context_type: str, language: Language, profile: Any, named: bool
+) -> None:
+    questions = suggest(context_type, read_assessment(REAL), language=language, profile=profile)
+    assert any("Bandung" in question for question in questions) is named
+    assert LEAST <= len(questions) <= MOST

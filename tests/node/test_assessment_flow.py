@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,15 +15,21 @@ from server.adapters.rabbitmq.topology import Topology
 from server.assembly_assessments import FlowLimits
 from server.assessments.events import AnalysisEvent
 from server.assessments.flow import AssessmentFlow
+from server.assessments.store import AssessmentOrder
+from server.conversations.audit import BY_HOUSE
+from server.conversations.welcome import LAST_RESORT
 from server.embedded.neighbours import worker
 from server.embedded.neighbours.faults import Fault, FaultKind, Service
 from server.embedded.neighbours.samples import Sample
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
+from server.generations.effects import Plan
+from server.generations.order import encode_plan
+from server.notifications.stages import notice
 from tests.node.flow import PATIENT, QUICK, a_flow, is_stage, ready, stages, welcomed
 from tests.node.rest import AS_SERVICE
 from tests.rabbitmq import running_rabbitmq
-from tests.running import RunningNode, new_uuid, of_type
+from tests.running import MODELS, RunningNode, new_uuid, of_type
 from tests.scripted.waiting import eventually
 from tests.services import Database
 
@@ -305,6 +312,53 @@ def test_a_node_that_dies_between_the_effect_and_the_ack_leaves_one_of_everythin
         assert node.node.consumer is not None
         outcomes = node.node.consumer.outcomes
         assert await eventually(lambda: outcomes["handled"] == 1, PATIENT)
+
+    asyncio.run(go())
+
+
+def test_a_welcome_that_was_accepted_and_never_begun_is_begun_by_whoever_is_alive(
+    services: EmbeddedServices, database: Database
+):
+    async def go() -> None:
+        async with a_flow(services, database) as flow:
+            node = await flow.node()
+            client = await node.client()
+            user = client.recording.user
+            result = flow.neighbours.add_result(user)
+            flow.simulator.script(Behaviour(text=WELCOME))
+            desk = node.node.front.assessments
+            known = await desk.results.of(user, result)
+            plan = Plan(
+                chain=MODELS,
+                free=frozenset(MODELS),
+                fallback="continue",
+                max_tokens=100,
+                temperature=0.7,
+                last_resort=LAST_RESORT,
+            )
+            # as far as a node came that died on the next line
+            await desk.store.begin(
+                AssessmentOrder(
+                    user_id=user,
+                    result_id=result,
+                    title="Hasil",
+                    context_data=known.context_data,
+                    metadata={},
+                    ready=notice("chatbot_ready", user=user, assessment=result, at=datetime.now(UTC)),
+                    plan=json.loads(encode_plan(plan)),
+                    request={"command": "welcome"},
+                    again=False,
+                    caller=BY_HOUSE,
+                )
+            )
+            finished = await welcomed(client, result)
+            assert finished["message"]["content"] == WELCOME
+            kinds = [
+                frame["type"]
+                for frame in client.recording.of_type("conversation.created", "generation.started")
+            ]
+            assert kinds == ["conversation.created", "generation.started"]
+            await node.assert_holds(client)
 
     asyncio.run(go())
 

@@ -201,6 +201,7 @@ def test_the_users_profile_is_asked_for_once_and_goes_into_the_context(
         made = begun(api, assessment_id=result)
         known = made["conversation"]["context_data"]["user_profile"]
         assert (known["name"], known["city"]) == ("Budi Santoso", "Bandung")
+        assert any("Bandung" in each for each in made["suggestions"])
     assert len(neighbours.calls(Service.AUTH)) == 1
 
 

@@ -89,7 +89,7 @@ async def from_assessment(front: Front, asked: Asked[FromAssessment, Nothing]) -
         {
             "conversation": conversation_json(begun.conversation),
             "initial_message": message_of(finished),
-            "suggestions": suggestions_for(result),
+            "suggestions": suggestions_for(result, begun),
         },
         status=201 if begun.created else 200,
     )
@@ -145,7 +145,7 @@ async def auto_initialize(front: Front, asked: Asked[AutoInitialize, Nothing]) -
         {
             "conversation_id": begun.conversation.id,
             "ready": True,
-            "initial_suggestions": suggestions_for(result),
+            "initial_suggestions": suggestions_for(result, begun),
         },
         status=201 if begun.created else 200,
     )

@@ -165,7 +165,12 @@ async def suggestions(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     ]
     # who has not said anything yet is answered in the language of the results
     language = language_of(reversed(said), otherwise=known_language(row.context_data) or "id")
-    questions = suggest(row.context_type, read_assessment(row.context_data), language=language)
+    questions = suggest(
+        row.context_type,
+        read_assessment(row.context_data),
+        language=language,
+        profile=(row.context_data or {}).get("user_profile"),
+    )
     return answer({"suggestions": list(questions)})
 
 
