@@ -1,0 +1,104 @@
+"""Which models a turn may ask: by tier, by wish, by what the upstream lists, by what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import pytest
+
+from protocol.codes import ErrorCode
+from server.conversations.models import ModelChains, choose
+from server.conversations.refusal import Refusal
+
+FREE = ("a/one:free", "b/two:free")
+PREMIUM = ("c/three", "d/four")
+EMERGENCY = ("e/five",)
+CHAINS = ModelChains(free=FREE, premium=PREMIUM, emergency=EMERGENCY)
+
+
+class Listed:
+    """A listing that knows these models, and that these see images."""
+
+    def __init__(self, known: Container[str] | None = None, seeing: Container[str] = ()) -> None:
+        self._known = known
+        self._seeing = seeing
+
+    def is_known(self, model: str) -> bool:
+        return self._known is None or model in self._known
+
+    def is_free(self, model: str) -> bool:
+        return model in FREE
+
+    def takes_images(self, model: str) -> bool:
+        return model in self._seeing
+
+
+ANYTHING = Listed()
+
+
+def chosen(
+    tier: str = "free",
+    wanted: str | None = None,
+    *,
+    chains: ModelChains = CHAINS,
+    listed: Listed = ANYTHING,
+    with_image: bool = False,
+) -> tuple[str, ...]:
+    return choose(chains, listed, tier=tier, wanted=wanted, with_image=with_image)
+
+
+@pytest.mark.parametrize(
+    ("tier", "chain"),
+    [
+        ("free", (*FREE, *EMERGENCY)),
+        ("premium", (*PREMIUM, *FREE, *EMERGENCY)),
+        ("something else", (*FREE, *EMERGENCY)),
+    ],
+)
+def test_the_tier_of_the_token_decides_the_chain(tier: str, chain: tuple[str, ...]):
+    assert chosen(tier) == chain
+
+
+def test_without_paid_models_nobody_who_does_not_pay_is_answered_by_one():
+    chains = ModelChains(free=FREE, premium=PREMIUM, emergency=())
+    assert chosen(chains=chains) == FREE
+
+
+def test_a_model_that_is_configured_twice_is_asked_once():
+    chains = ModelChains(free=FREE, premium=(FREE[1], *PREMIUM), emergency=PREMIUM[:1])
+    assert chosen("premium", chains=chains) == (FREE[1], *PREMIUM, FREE[0])
+
+
+@pytest.mark.parametrize("wanted", [*FREE, *EMERGENCY])
+def test_the_wanted_model_comes_first_and_the_others_stay_in_order(wanted: str):
+    assert chosen(wanted=wanted) == (wanted, *(model for model in (*FREE, *EMERGENCY) if model != wanted))
+
+
+@pytest.mark.parametrize(("tier", "wanted"), [("free", PREMIUM[0]), ("premium", "f/six"), ("free", "")])
+def test_a_model_of_no_chain_of_the_tier_is_refused_and_those_are_named(tier: str, wanted: str):
+    with pytest.raises(Refusal) as refused:
+        chosen(tier, wanted)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.BAD_REQUEST, "model")
+    assert all(model in refused.value.message for model in CHAINS.for_tier(tier))
+
+
+def test_what_the_upstream_does_not_list_is_passed_over():
+    assert chosen(listed=Listed(known=FREE[1:])) == FREE[1:]
+
+
+def test_where_it_lists_none_of_them_all_are_asked():
+    assert chosen(listed=Listed(known=())) == (*FREE, *EMERGENCY)
+
+
+def test_an_image_goes_to_models_that_see_and_falls_back_to_no_other():
+    seeing = Listed(seeing={FREE[1], *EMERGENCY})
+    assert chosen(listed=seeing, with_image=True) == (FREE[1], *EMERGENCY)
+    assert chosen(wanted=EMERGENCY[0], listed=seeing, with_image=True) == (*EMERGENCY, FREE[1])
+
+
+@pytest.mark.parametrize("wanted", [None, FREE[0]])
+def test_an_image_that_nobody_or_not_the_wanted_model_sees_is_refused(wanted: str | None):
+    seeing = Listed(seeing={FREE[1]} if wanted else ())
+    with pytest.raises(Refusal) as refused:
+        chosen(wanted=wanted, listed=seeing, with_image=True)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.BAD_REQUEST, "content_type")
