@@ -24,6 +24,7 @@ _SHARE = 4  # of the history's budget it takes a quarter at most
 _BORDERS = 4  # tokens of a field's quotes, colon and comma, about
 _MAX_FIELD = 400  # code points kept of one text
 _MAX_NAME = 80
+_LOOKED_AT = 2 * _MAX_FIELD  # of a text that begins with what is not shown, enough is left
 _MAX_ITEMS = 6
 _AGES = range(5, 121)
 
@@ -96,11 +97,17 @@ def _age(age: Any, born: Any, at: date | None) -> int | None:
 
 def _line(value: Any) -> str | None:
     """A name: one short line."""
-    return (" ".join(for_model(value).split())[:_MAX_NAME] or None) if isinstance(value, str) else None
+    return (" ".join(_seen(value).split())[:_MAX_NAME] or None) if isinstance(value, str) else None
 
 
 def _text(value: Any) -> str | None:
-    return (for_model(value).strip()[:_MAX_FIELD] or None) if isinstance(value, str) else None
+    return (_seen(value).strip()[:_MAX_FIELD] or None) if isinstance(value, str) else None
+
+
+def _seen(text: str) -> str:
+    """What can be seen of a text; most texts hide nothing, which is found out quickly."""
+    shown = text[:_LOOKED_AT]
+    return shown if shown.isprintable() else for_model(shown)
 
 
 def _texts(value: Any) -> list[str] | str | None:
