@@ -31,6 +31,12 @@ class Metrics:
             ["method", "route", "status_code"],
             buckets=_SECONDS,
         )
+        self._commands = histogram(
+            "session_command_duration_seconds",
+            "Commands over sockets, to their answer.",
+            ["type", "outcome"],
+            buckets=_SECONDS,
+        )
         self._attempts = counter("openrouter_requests_total", "Attempts at a model.", ["model", "status"])
         self._tokens = counter("token_usage_total", "Tokens used, prompt and completion.", ["model", "type"])
         self._free_requests = counter(
@@ -55,6 +61,7 @@ class Metrics:
         self._limited = counter("rate_limited_total", "Orders refused by a limit.", ["limit"])
         self._observers: dict[str, Callable[[Labels, float], None]] = {
             "http": self._request,
+            "command": lambda labels, value: self._commands.labels(**labels).observe(value),
             "attempt": self._attempt,
             "tokens": lambda labels, value: self._tokens.labels(**labels).inc(value),
             "switch": lambda labels, value: self._switches.labels(**labels).inc(value),

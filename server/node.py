@@ -63,6 +63,7 @@ from server.metrics import Metrics
 from server.session.desk import Desk, Sessions, sound_is_enough
 from server.session.machine import SessionLimits, token_time
 from server.settings import Settings
+from server.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,9 @@ VERSION = "1.0.0"
 _BEAT_SECONDS = 3.0
 _DEMO_TOKEN_SECONDS = 30 * 24 * 3600
 _OPEN_SECONDS = 30.0
+
+Observe = Callable[[str, dict[str, str], float], None]
+"""How the rooms tell what an operator watches: a name, labels, a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,17 @@ def build_node(
     """
     process = f"{settings.node_id or 'node'}-{new_id()}"
     metrics = Metrics()
+    tracing: Tracing | None = None
+    observe: Observe = metrics.observe
+    if settings.otel_exporter_otlp_endpoint:
+        tracing = Tracing(
+            settings.otel_exporter_otlp_endpoint,
+            node=process,
+            version=VERSION,
+            request_id=_request_id,
+            wall=wall,
+        )
+        observe = _both(metrics.observe, tracing.observe)
 
     # adapters
     database = Database(
@@ -298,7 +313,7 @@ def build_node(
         ),
         # a welcome that is there is told at once; other ends have nothing that waits
         ended=lambda end: custodian.kick() if end.reply_to is None else None,
-        observe=metrics.observe,
+        observe=observe,
     )
     generations = Generations(house)
     redis.subscription.on_stop(generations.stop)
@@ -313,7 +328,7 @@ def build_node(
             free_model_per_minute=settings.free_model_rate_limit_per_minute,
             requests_per_15_minutes=settings.api_rate_limit_per_15_minutes,
         ),
-        observe=metrics.observe,
+        observe=observe,
     )
     user_data = PostgresUserData(database, cipher or ContentCipher())
     chains = model_chains(settings)
@@ -394,7 +409,7 @@ def build_node(
         now=now,
         wall=wall,
         new_id=new_id,
-        observe=metrics.observe,
+        observe=observe,
         confirm=RemoteVerification(AuthService(neighbours.auth), now).confirm
         if settings.auth_verify_remote and neighbours.auth
         else sound_is_enough,
@@ -461,6 +476,7 @@ def build_node(
             "sessions": sessions.look,
             "custodian": custodian.run,
             "presence": lambda: _beat(redis),
+            **({"traces": tracing.run} if tracing is not None else {}),
             **assessments.tasks,
             "model listing": lambda: watch_listing(openrouter, configured, _warn_of_model),
         },
@@ -525,6 +541,14 @@ def _base_of(url: str) -> str:
     if not url:
         return ""
     return url.rstrip("/") if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}{PREFIXES[0]}"
+
+
+def _both(first: Observe, second: Observe) -> Observe:
+    def observe(name: str, labels: dict[str, str], value: float) -> None:
+        first(name, labels, value)
+        second(name, labels, value)
+
+    return observe
 
 
 def _request_id() -> str:

@@ -22,6 +22,7 @@ from protocol.frames import (
     Ping,
     Pong,
     Sync,
+    type_of,
 )
 from protocol.position import Position
 from server.channels.broker import BrokerUnavailable
@@ -48,7 +49,9 @@ async def execute(session: Session, command: Command) -> None:
     Raises:
         TransportClosed: there is nobody to answer.
     """
-    with structlog.contextvars.bound_contextvars(request_id=session.desk.new_id()):
+    desk = session.desk
+    with structlog.contextvars.bound_contextvars(request_id=desk.new_id()):
+        began, refusal = desk.now(), None
         try:
             await COMMANDS[type(command)](session, command)
         except TransportClosed:
@@ -60,8 +63,10 @@ async def execute(session: Session, command: Command) -> None:
         except Exception:
             log.exception("a command failed", extra={"session": session.id})
             refusal = Refusal(ErrorCode.INTERNAL, INTERNAL)
-        else:
-            return
+        labels = {"type": type_of(command), "outcome": refusal.code.value if refusal else "ok"}
+        desk.observe("command", labels, desk.now() - began)
+    if refusal is None:
+        return
     await session.outlet.tell(
         error_frame(refusal.code, refusal.message, re=command.id, retry_after_ms=refusal.retry_after_ms)
     )
