@@ -48,6 +48,8 @@ class PostgresRetention:
             # last: what hung on them is gone by then
             conversations=await self._rows(connection, "remove_conversations", before),
         )
+        # what was told so long ago is not told again by anybody
+        await self._rows(connection, "remove_told", before)
         if removed != Retained((), 0, 0, 0, 0):
             moment = before.astimezone(UTC).isoformat()
             await connection.fetchval(

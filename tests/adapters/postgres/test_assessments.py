@@ -18,6 +18,7 @@ from server.adapters.postgres.assessments import PostgresAssessments
 from server.adapters.postgres.conversation_store import PostgresConversationStore
 from server.adapters.postgres.pool import Database
 from server.adapters.postgres.proposed_ids import ProposedIds
+from server.adapters.postgres.retention import PostgresRetention
 from server.adapters.postgres.rotation import PostgresKeyRotation
 from server.adapters.postgres.sealing import ContentCipher
 from server.adapters.postgres.user_data import PostgresUserData
@@ -282,6 +283,31 @@ def test_a_stage_is_told_once_per_user_and_assessment_in_order(app_url: str, adm
 
     asyncio.run(go())
     assert ("channel", "analysis_failed") in asyncio.run(told(admin_url, other))
+
+
+def test_what_was_told_once_is_remembered_as_long_as_everything_else(app_url: str, admin_url: str):
+    user = a_user()
+
+    async def go() -> None:
+        old, recent = datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC)
+        async with connected(admin_url) as admin:
+            for number, at in enumerate((old, recent)):
+                floor = await admin.fetchval("SELECT uuid_floor($1)", at)
+                await admin.execute(
+                    "INSERT INTO outbox (id, destination, user_id, kind, payload, once_key, delivered_at)"
+                    " VALUES ($1, 'channel', $2, 'notification', '{}', $3, $4)",
+                    floor,
+                    UUID(user),
+                    f"{user}:{number}",
+                    at,
+                )
+        async with Database(app_url, limits=SMALL) as database:
+            assert await PostgresRetention(database).retain(before=datetime(2021, 1, 1, tzinfo=UTC))
+        async with connected(admin_url) as admin:
+            left = await admin.fetch("SELECT once_key FROM outbox WHERE user_id = $1", UUID(user))
+        assert [row["once_key"] for row in left] == [f"{user}:1"]
+
+    asyncio.run(go())
 
 
 def test_nobody_finds_or_changes_the_conversation_of_somebody_elses_result(app_url: str):
