@@ -138,6 +138,11 @@ def test_the_file_is_the_one_in_the_working_directory(monkeypatch: pytest.Monkey
 # --- what they mean ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("level", ["INFO", "Warning", "debug"])
+def test_a_log_level_is_known_in_any_case(given: Any, level: str):
+    assert given({"LOG_LEVEL": level}).log_level == level.lower()
+
+
 def test_lists_are_separated_by_commas(given: Any):
     settings = given(
         {
