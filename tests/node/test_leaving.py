@@ -14,7 +14,8 @@ from tests.scripted.waiting import eventually
 from tests.services import Database
 
 MINUTE = 60_000
-MANY = 3 * runner._SWEEP_LIMIT + 1
+A_FEW = 3
+MANY = 3 * A_FEW + 1
 WORDS = tuple(f"word{n} " for n in range(8))
 
 
@@ -28,19 +29,19 @@ def test_a_stream_goes_on_until_its_time_has_come_to_move_and_then_ends_with_dra
             await reader.connect()
             writer = await running.client(reader.recording.user)
             ack = await writer.send("message.send", content="hi", client_message_id=new_uuid())
-            await reader.wait_for(of_type("delta"))
+            await reader.wait_for(of_type("delta"), 60)
             (stream,) = (
                 each for each in running.node.front.desk.sessions._present if hasattr(each, "transport")
             )
 
             stream.drain(MINUTE, "restart")
             running.simulator.release("on")
-            await reader.wait_for(of_type("generation.finished", generation=ack["generation"]))
+            await reader.wait_for(of_type("generation.finished", generation=ack["generation"]), 60)
             assert reader.text(ack["generation"]) == "".join(WORDS)
             assert reader.recording.of_type("drain") == []
 
             stream.drain(10, "restart")
-            await reader.wait_end()
+            await reader.wait_end(60)
             last = reader.recording.heard[-1].frame
             assert last == {"type": "drain", "reconnect_in_ms": 0, "reason": "restart"}
             await running.assert_holds(reader, writer)
@@ -51,6 +52,7 @@ def test_a_stream_goes_on_until_its_time_has_come_to_move_and_then_ends_with_dra
 def test_all_answers_of_a_node_that_left_are_taken_at_its_call_however_many_they_are(
     services: EmbeddedServices, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(runner, "_SWEEP_LIMIT", A_FEW)
     # so that nobody looks by themselves
     monkeypatch.setattr(runner, "_SWEEP_SECONDS", 3600.0)
 
@@ -63,11 +65,11 @@ def test_all_answers_of_a_node_that_left_are_taken_at_its_call_however_many_they
             writer = await leaving.client()
             for _ in range(MANY):
                 await writer.send("message.send", content="hi", client_message_id=new_uuid())
-            await eventually(lambda: len(writer.held.texts) == MANY)
+            await eventually(lambda: len(writer.held.texts) == MANY, 60)
 
             await leaving.node.drain(0)
 
-            await eventually(lambda: len(staying.node.generations) == MANY)
+            await eventually(lambda: len(staying.node.generations) == MANY, 60)
             leaving.simulator.release("on")
 
     asyncio.run(go())
