@@ -41,11 +41,13 @@ class InFlight:
     answer: Answer
     struck: float
     healed: float
+    until: float = float("inf")
+    """When the next fault struck."""
 
 
 @dataclass
 class Soak:
-    """A cluster under fire. `fault` is the one that strikes now."""
+    """A cluster under fire. `fault` is the one that strikes now; `counted` what had come of the followers then."""
 
     cluster: FaultyCluster
     rng: random.Random
@@ -55,6 +57,7 @@ class Soak:
     flown: list[InFlight] = field(default_factory=list)
     answered: int = 0
     enough: bool = False
+    counted: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     async def run(self, seconds: float) -> list[str]:
         """Strike for so long; what was found wrong at the end, besides what the outcomes say."""
@@ -72,6 +75,7 @@ class Soak:
             await self._strike(left.pop(), scene)
             await asyncio.sleep(self.rng.uniform(*_BETWEEN_SECONDS))
         self.enough = True
+        self._close_the_last(scene)
         found = [repr(error) for error in await asyncio.gather(*talking, return_exceptions=True) if error]
         everybody = [*scene.followers, *scene.more]
         await asyncio.gather(*(tab.until_ended(answer) for tab in scene.more for answer in tab.answers))
@@ -101,11 +105,11 @@ class Soak:
                 follower.wrong.append(f"I2: not the answer: {parting(content, text)}")
 
     async def _strike(self, fault: Fault, scene: Scene) -> None:
+        self._close_the_last(scene)
         outcome = Outcome(fault.name, self.cluster.count, fault.name)
         self.strikes.outcomes.append(outcome)
         for follower in scene.followers:
             outcome.doors[follower.door] = outcome.doors.get(follower.door, 0) + 1
-        before = [(f.connections, len(f.client.recording.of_type("reset"))) for f in scene.followers]
         in_flight, struck, self.fault = scene.open_answers(), time.monotonic(), fault
         outcome.in_flight = len(in_flight)
         heal = await fault.inject(scene)
@@ -117,10 +121,19 @@ class Soak:
         await self.cluster.heal()
         self.fault = None
         self.flown += [InFlight(outcome, f, a, struck, time.monotonic()) for f, a in in_flight]
-        for follower, (connections, resets) in zip(scene.followers, before, strict=True):
-            outcome.connections += follower.connections - connections
-            outcome.resets += len(follower.client.recording.of_type("reset")) - resets
         print(f"{time.strftime('%H:%M:%S')} {fault.name}: {len(in_flight)} in flight", flush=True)  # noqa: T201
+
+    def _close_the_last(self, scene: Scene) -> None:
+        """What comes from here on is of the next fault."""
+        for each in self.flown:
+            each.until = min(each.until, time.monotonic())
+        for follower in scene.followers:
+            now = (follower.connections, len(follower.client.recording.of_type("reset")))
+            connections, resets = self.counted.get(follower.name, now)
+            self.counted[follower.name] = now
+            if self.strikes.outcomes:
+                self.strikes.outcomes[-1].connections += now[0] - connections
+                self.strikes.outcomes[-1].resets += now[1] - resets
 
     def _look_back(self) -> None:
         """What became of the answers that were in flight."""
@@ -129,7 +142,7 @@ class Soak:
             if not follower.has_ended(answer):
                 each.outcome.violations.append(f"I3: {follower.name}: {answer.generation} did not end")
                 continue
-            each.outcome.silences.append(silence(follower, answer, each.struck, each.healed + WITHIN_SECONDS))
+            each.outcome.silences.append(silence(follower, answer, each.struck, each.until))
             moves = follower.moves(answer)
             after = [at for at in moves if at > each.healed]
             if answer.told is None and after and after[0] - each.healed > WITHIN_SECONDS:
