@@ -9,15 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
+from server.conversations.custodian import CustodyPace
+from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
 from server.gateway.endpoint import Endpoint
 from server.gateway.routes import ENDPOINTS
 from tests.node.rest import begin, client, problem, say, serving
-from tests.running import RunningNode, new_uuid
+from tests.running import RunningNode, new_uuid, running_node
+from tests.scripted.database_meter import DatabaseMeter
 from tests.scripted.tokens import token_for
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
+UNDISTURBED = CustodyPace(unstarted_seconds=3600.0, outbox_seconds=3600.0, settlement_seconds=3600.0)
 KNOWN = {"conversation", "message", "generation"}
 NAMED = [each for each in ENDPOINTS if each.id_names and KNOWN.issuperset(each.id_names)]
 BODY = {"content": "hi", "title": "x", "assessment_id": "51b4c9d2-6f0c-4f7e-9a59-0d4a3f1c7e05"}
@@ -83,6 +87,48 @@ def test_their_ids_are_answered_like_random_ones(endpoint: Endpoint[Any, Any], m
     assert {name for name in other.headers if name != "x-request-id"} == {
         name for name in random.headers if name != "x-request-id"
     }
+
+
+def test_their_ids_take_as_long_as_random_ones(services: EmbeddedServices, database: Database):
+    """Time is told in what is waited for: as many answers of the database, whosever the ids are."""
+
+    async def go() -> None:
+        async with (
+            DatabaseMeter(database.app_url) as meter,
+            running_node(
+                services, database, database_url=meter.url, pace=UNDISTURBED, db_pool_max=1
+            ) as running,
+            running.http(new_uuid()) as theirs,
+            running.http(new_uuid()) as mine,
+        ):
+            made = await theirs.post("/conversations", json={"title": "A canary"})
+            place = str(made.json()["id"])
+            running.simulator.script(Behaviour(text="A canary."))
+            turn = (await theirs.post(f"/conversations/{place}/messages", json={"content": "hi"})).json()
+            known = {
+                "conversation": place,
+                "message": turn["assistant_message"]["id"],
+                "generation": turn["generation"],
+            }
+
+            async def trips(endpoint: Endpoint[Any, Any], ids: dict[str, str]) -> int:
+                before = meter.trips
+                path = endpoint.path.format(**ids)
+                response = await mine.request(
+                    endpoint.method, path, json=BODY if endpoint.body is not None else None
+                )
+                assert response.status_code == 404, response.text
+                return meter.trips - before
+
+            for endpoint in NAMED:
+                told = {
+                    whose: [await trips(endpoint, ids) for _ in range(5)]
+                    for whose, ids in (("random", {name: new_uuid() for name in KNOWN}), ("theirs", known))
+                }
+                # what the house does meanwhile only adds to it
+                assert min(told["theirs"]) == min(told["random"]) > 0, (endpoint.path, told)
+
+    asyncio.run(go())
 
 
 def test_nothing_of_theirs_was_changed_by_asking(theirs: Theirs):
