@@ -172,11 +172,14 @@ class Returning:
         """Wait until its end is heard, over however many connections.
 
         Raises:
-            TimeoutError
+            TimeoutError: with what was heard last.
         """
-        async with asyncio.timeout(within):
-            while generation not in self.client.held.finished:  # noqa: ASYNC110 - over several connections
-                await asyncio.sleep(_POLL_SECONDS)
+        deadline = time.monotonic() + within
+        while generation not in self.client.held.finished:
+            if time.monotonic() > deadline:
+                recording = self.client.recording
+                raise TimeoutError(f"{recording.name}: {generation} has no end; {recording.heard[-3:]}")
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _token(user: str) -> str:
