@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import secrets
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from server.embedded.openrouter.behaviour import Behaviour
@@ -173,8 +175,12 @@ async def soak(minutes: float, nodes: int, clients: int, seed: int) -> int:
             f" {len(strikes.outcomes)} faults, {run.answered} answers to their end; of those in flight {ended};"
             f" {len(found)} violations"
         )
-        for violation in found:
-            print(violation)  # noqa: T201
+        said = Counter(json.loads(line)["event"].partition("\n")[0] for line in cluster.complaints())
+        for line in [
+            *found,
+            *(f"logged as an error {count} times: {event}" for event, count in said.items()),
+        ]:
+            print(line)  # noqa: T201
         return len(found)
 
 

@@ -216,7 +216,7 @@ def test_it_ends_what_is_idle_and_keeps_what_is_not():
     async def go() -> None:
         async with an_echo() as (_, cable), through(cable) as idle, through(cable) as busy:
             await said_back(idle, b"x")
-            cable.idle_seconds = 0.5
+            cable.idle_seconds = 1.5
             ended = asyncio.create_task(how_it_ends(idle[0]))
             while not ended.done():
                 assert await said_back(busy, b"y") == b"y"
