@@ -214,6 +214,9 @@ class Follower:
         )
         if said["type"] == "ack":
             answer.generation = said["generation"]
+        elif said["code"] == "token_expired":
+            self.renew()
+            await client.say("auth", token=client.token)
         elif not said.get("retryable"):
             self.wrong.append(f"refused for good: {said}")
             await asyncio.sleep(1)
