@@ -146,6 +146,7 @@ def test_a_second_start_on_a_data_directory_says_who_holds_it(tmp_path: Path):
         assert f"in use by process {holder.process.pid}" in refused.stderr
 
 
+@pytest.mark.timeout(300)  # ten processes start one after the other, on a machine that may be busy
 def test_services_are_what_nodes_can_share_and_check_reaches_them(tmp_path: Path):
     with running(tmp_path, "services") as services:
         shared = dict(line.split("=", 1) for line in services.said[:-1])
