@@ -1,6 +1,6 @@
 """Nodes killed at random moments of running answers, as clients behind the balancer see it (I1 to I5, I7).
 
-KILLS=200 STREAMS=12 NODES=3 LEASE=6 ANSWER=25 RATE=5 pytest -s tests/cluster/test_kills.py
+KILLS=200 STREAMS=10 NODES=3 LEASE=6 ANSWER=25 RATE=4 pytest -s tests/cluster/test_kills.py
 """
 
 from __future__ import annotations
