@@ -15,6 +15,7 @@ from server.adapters.atma.auth import AuthService
 from server.adapters.atma.neighbour import Neighbour, NeighbourLimits
 from server.adapters.atma.notification import NotificationService
 from server.adapters.rabbitmq.consumer import ConsumerLimits, RabbitConsumer
+from server.adapters.rabbitmq.link import LinkLimits
 from server.adapters.rabbitmq.topology import Topology
 from server.assessments.advisers import Advisers
 from server.assessments.archive import NOT_THERE_SECONDS
@@ -31,11 +32,12 @@ from server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class FlowLimits:
-    """Times of the flow, in seconds, and those of the neighbours."""
+    """Times of the flow, in seconds, and those of the neighbours and of the way to the broker."""
 
     not_there_seconds: float = NOT_THERE_SECONDS
     link_seconds: float = 1.0
     neighbours: NeighbourLimits = field(default_factory=NeighbourLimits)
+    link: LinkLimits = field(default_factory=LinkLimits)
 
 
 class Neighbours:
@@ -122,6 +124,7 @@ def assemble(
             limits=ConsumerLimits(
                 prefetch=settings.consumer_prefetch, max_attempts=settings.consumer_max_attempts
             ),
+            link=limits.link,
         )
     return AssessmentParts(
         desk=AssessmentDesk(advisers, results, profiles, store, wall),

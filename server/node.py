@@ -279,7 +279,11 @@ def build_node(
     )
     catalogue = openrouter.catalogue
     publisher = (
-        RabbitPublisher(settings.rabbitmq_url.get_secret_value(), exchange=settings.events_exchange_name)
+        RabbitPublisher(
+            settings.rabbitmq_url.get_secret_value(),
+            exchange=settings.events_exchange_name,
+            limits=flow_limits.link,
+        )
         if settings.rabbitmq_url
         else None
     )

@@ -20,6 +20,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractQueue
 
 from server.adapters.atma.neighbour import NeighbourLimits
+from server.adapters.rabbitmq.link import LinkLimits
 from server.assembly_assessments import FlowLimits
 from server.embedded.neighbours import worker
 from server.embedded.neighbours.neighbours import Neighbours
@@ -37,6 +38,7 @@ QUICK = FlowLimits(
     not_there_seconds=20.0,
     link_seconds=0.1,
     neighbours=NeighbourLimits(attempts=1, breaker_failures=1000),
+    link=LinkLimits(close=1.0, first_pause=0.05, longest_pause=0.5),
 )
 PATIENT = 30.0
 
