@@ -47,13 +47,19 @@ class Scene:
 
     async def writer(self) -> NodeProcess:
         """The node that writes one of the answers, or any."""
+        nodes = {node.name: node for node in self.cluster.nodes}
         found = self.open_answers()
         self.rng.shuffle(found)
         for follower, answer in found:
             try:
-                return await self.cluster.owner_of(follower.user, answer.generation)
-            except (StopIteration, RedisError):
-                continue  # it has just ended, or the connection is one to a server that was restarted
+                owner = await self.cluster.redis.hget(
+                    f"chat:{{{follower.user}}}:gen:{answer.generation}", "owner"
+                )
+            except RedisError:
+                continue  # the connection is one to a server that was restarted
+            node = nodes.get(owner.decode().split("-", 1)[0]) if isinstance(owner, bytes) else None
+            if node is not None:
+                return node
         return self.rng.choice(self.cluster.nodes)
 
 
