@@ -29,17 +29,10 @@ Door = Literal["ws", "sse"]
 
 _POLL_SECONDS = 0.02
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.05, 0.5
-_ANSWER_SECONDS = 6.0
+_CONNECT_SECONDS, _ANSWER_SECONDS = 3.0, 6.0
 _NEEDS_TOKEN = {4003, 4004, 4005}
 _ENDED = {"completed", "cancelled", "failed", "interrupted"}
-_LOST = (
-    OSError,
-    WebSocketException,
-    ConnectionEndedError,
-    StreamRefusedError,
-    httpx.HTTPError,
-    TimeoutError,
-)
+_GONE = (OSError, WebSocketException, ConnectionEndedError, StreamRefusedError, httpx.HTTPError, TimeoutError)
 
 
 @dataclass
@@ -53,7 +46,7 @@ class Answer:
 
 @dataclass
 class Follower:
-    """One client. `answers` are what it asked for; `asked_at` is None until it may ask."""
+    """One client. `answers` are what it asked for; `forged` is what it presents instead of its cursors, once."""
 
     cluster: FaultyCluster
     door: Door
@@ -114,7 +107,7 @@ class Follower:
                 await self._connect()
                 pause = _FIRST_SECONDS
                 await self._until_it_ends()
-            except _LOST as error:
+            except _GONE as error:
                 self._after(error)
                 await asyncio.sleep(self.rng.uniform(0.01, pause))
                 pause = min(pause * 2, _LONGEST_SECONDS)
@@ -129,16 +122,17 @@ class Follower:
         if self.node not in alive:
             self.node = self.rng.choice(alive)
         forged, self.forged = self.forged, None
-        within = 3.0
         if isinstance(self.client, SseClient):
             self.client.base = self.node.base
             if forged is not None:
                 self.client.last_event_id = forged["position"]
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(_CONNECT_SECONDS):
                 welcome = await self.client.connect(until=None)
         else:
             resume = forged if forged is not None else True
-            welcome = await self.client.connect(self.node.ws_url, resume=resume, until=None, within=within)
+            welcome = await self.client.connect(
+                self.node.ws_url, resume=resume, until=None, within=_CONNECT_SECONDS
+            )
         if forged is not None and welcome["resume"] != "reset":
             self.wrong.append(f"{forged} was taken for a position: {welcome}")
         self.connections += 1
@@ -195,7 +189,7 @@ class Follower:
                     conversation = conversation or await self._conversation()
                     if conversation is not None:
                         await self._post(answer, conversation, question, key)
-            except (*_LOST, AssertionError):
+            except (*_GONE, AssertionError):
                 pass  # AssertionError: the connection went away under it
             await asyncio.sleep(_POLL_SECONDS)
         return answer
