@@ -1,9 +1,11 @@
-"""A cable to PostgreSQL that counts how often an answer is waited for: what time a request takes, without a clock."""
+"""A cable to PostgreSQL that counts how often a user's requests wait for an answer: their time without a clock."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
+import uuid
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,13 +14,19 @@ from urllib.parse import urlsplit, urlunsplit
 _ASKS_FOR_TLS = 80877103
 _WAITED_FOR = b"SQ"
 """Sync and simple queries: after each the client waits."""
+_OVER = re.compile(rb"\b(COMMIT|ROLLBACK)\b")
 
 
 class DatabaseMeter:
-    """Forwards connections to the database at `url`; its own address is `url`."""
+    """Forwards connections to the database at `url`; its own address is `url`.
 
-    def __init__(self, url: str) -> None:
+    `trips` counts the statements about `user` and all in transactions that begin with them, not the house's own.
+    """
+
+    def __init__(self, url: str, user: str) -> None:
         self.trips = 0
+        self._begins = re.compile(rb"^BEGIN\b.*" + user.encode())
+        self._about = (user.encode(), uuid.UUID(user).bytes)
         self._target = urlsplit(url)
         self._server: asyncio.Server | None = None
 
@@ -55,10 +63,16 @@ class DatabaseMeter:
                 head = await client.readexactly(8)
                 length, code = struct.unpack("!ii", head)
                 questions.write(head + await client.readexactly(length - 8))
+            inside = about = False
             while True:
                 head = await client.readexactly(5)
                 rest = await client.readexactly(int.from_bytes(head[1:]) - 4)
-                self.trips += head[:1] in _WAITED_FOR
+                inside = inside or self._begins.search(rest) is not None
+                about = about or inside or any(each in rest for each in self._about)
+                if head[:1] in _WAITED_FOR:
+                    self.trips += about
+                    about = False
+                inside = inside and not _OVER.search(rest)
                 questions.write(head + rest)
         questions.close()
 
