@@ -23,7 +23,7 @@ from tests.services import Database
 BASE = "/api/chat"
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 SEALED = {"conversations": ("title_key", "context_key"), "messages": ("content_key",)}
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def rotate_keys(database: Database, directory: Path) -> str:
