@@ -94,14 +94,19 @@ class Tracing:
         """Send what there is every second, for ever, and once more at the end."""
         # certificates take a while to load, and are for those who speak TLS
         verify = self._url.scheme == "https"
+        sending: asyncio.Task[None] | None = None
         async with httpx.AsyncClient(timeout=_CALL_SECONDS, trust_env=False, verify=verify) as client:
             try:
                 while True:
                     await asyncio.sleep(_EVERY_SECONDS)
-                    await self._send(client)
+                    sending = asyncio.create_task(self._send(client))
+                    # who ends the node takes nothing back that is on its way
+                    await asyncio.shield(sending)
             finally:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0 if self._away else _CALL_SECONDS):
+                        if sending is not None:
+                            await sending
                         await self._send(client)
 
     def _end(self, request_id: str, labels: Labels, seconds: float) -> None:
