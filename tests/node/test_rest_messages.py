@@ -160,6 +160,7 @@ def test_an_answer_that_takes_too_long_goes_on_without_the_waiter(
     late = api.post(place, json={"content": conversation_of(place)})
 
     assert late.status_code == 202
+    assert "preference-applied" not in late.headers
     generation = late.json()["generation"]
     assert late.json() == {
         "user_message": api.get(place).json()["messages"][0],

@@ -135,9 +135,9 @@ async def regenerate(front: Front, asked: Asked[Again, Nothing]) -> Response:
 async def _answer_turn(
     front: Front, request: Request, principal: Principal, accept: Accept, *, regenerated: bool
 ) -> Response:
-    if _EVENT_STREAM in request.headers.get("accept", ""):
+    if _EVENT_STREAM in request.headers.get("accept", "").lower():
         return await _stream(front, principal, accept)
-    if "respond-async" in request.headers.get("prefer", ""):
+    if _prefers_not_to_wait(request):
         accepted = await _accepted(accept)
         return _still_streaming(front, request, accepted)
     return await _wait(front, request, principal, accept, regenerated=regenerated)
@@ -192,7 +192,12 @@ def _still_streaming(front: Front, request: Request, accepted: Accepted) -> Resp
         "status": "streaming",
         "events": f"{base}/generations/{generation}/events",
     }
-    return answer(body, status=202, headers={"Preference-Applied": "respond-async"})
+    applied = {"Preference-Applied": "respond-async"} if _prefers_not_to_wait(request) else None
+    return answer(body, status=202, headers=applied)
+
+
+def _prefers_not_to_wait(request: Request) -> bool:
+    return "respond-async" in request.headers.get("prefer", "").lower()
 
 
 def _ended(front: Front, accepted: Accepted, finished: GenerationFinished, *, regenerated: bool) -> Response:
