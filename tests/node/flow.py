@@ -40,7 +40,7 @@ QUICK = FlowLimits(
     neighbours=NeighbourLimits(attempts=1, breaker_failures=1000),
     link=LinkLimits(close=1.0, first_pause=0.05, longest_pause=0.5),
 )
-PATIENT = 30.0
+PATIENT = 60.0
 
 
 def ready(assessment: str) -> Any:

@@ -86,8 +86,9 @@ def test_five_events_at_two_nodes_make_one_conversation_one_welcome_and_each_sta
                 (conversation,) = await flow.conversations(user)
                 assert await flow.welcomes(user) == 1
                 assert len(flow.simulator.calls()) == 1
-                assert await eventually(lambda: flow.linked(result) == conversation)
-                message = await heard.get(timeout=PATIENT)
+                assert await eventually(lambda: flow.linked(result) == conversation, PATIENT)
+                message = await eventually(lambda: heard.get(fail=False), PATIENT, what="it is published")
+                assert message is not None
                 await message.ack()
                 event = json.loads(message.body)
                 assert (event["eventType"], event["userId"]) == ("chatbot.ready", user)
