@@ -23,6 +23,7 @@ from tests.cluster.nodes import NodeProcess
 from tests.cluster.pauses import spread
 from tests.cluster.returning import Returning
 from tests.cluster.test_rolling import answer
+from tests.scripted.recording import Recorded
 from tests.scripted.waiting import NeverHappenedError, eventually
 from tests.services import Database
 
@@ -44,13 +45,15 @@ class Toll:
     """What the kills hit. `deaths` says when the owner of a generation died, the last time.
 
     `whole` counts answers that lacked nothing but their end: the model, asked to go on, says all of it again, so
-    that nothing moves for as long as the answer took.
+    that nothing moves for as long as the answer took. `moved` says how long it took until text moved for readers
+    at other nodes, `cut` for those of the dead one, their back-off in it.
     """
 
     deaths: dict[str, float] = field(default_factory=dict)
     moved: list[float] = field(default_factory=list)
     idle: int = 0
     whole: int = 0
+    cut: list[float] = field(default_factory=list)
 
 
 async def written_by(
@@ -67,8 +70,8 @@ async def written_by(
     return written
 
 
-def moved_again(guest: Returning, generation: str, mark: int) -> float | None:
-    """When text of another attempt, or the end, was heard after `mark`; `None` while neither was."""
+def moved_again(guest: Returning, generation: str, mark: int) -> Recorded | None:
+    """The first text of another attempt, or the end, heard after `mark`; `None` while neither was."""
     attempt = math.inf
     for heard in guest.client.recording.heard[mark:]:
         frame = heard.frame
@@ -79,7 +82,7 @@ def moved_again(guest: Returning, generation: str, mark: int) -> float | None:
         if frame["type"] == "generation.finished" or (
             frame["type"] == "delta" and frame["attempt"] >= attempt and frame["text"]
         ):
-            return heard.at
+            return heard
     return None
 
 
@@ -89,7 +92,7 @@ async def _length(cluster: BalancedCluster, guest: Returning, generation: str) -
     return int(await cluster.redis.hget(key, "length") or 0)
 
 
-async def _moved(cluster: BalancedCluster, guest: Returning, generation: str, mark: int) -> float:
+async def _moved(cluster: BalancedCluster, guest: Returning, generation: str, mark: int) -> Recorded:
     """Wait until it has; what is known of it, where it does not."""
     try:
         again = await eventually(partial(moved_again, guest, generation, mark), WITHIN_SECONDS)
@@ -123,7 +126,6 @@ async def kill_some(
         node.kill()
         died = time.monotonic()
         await node.process.wait()
-        moved = []
         left = {generation: await _length(cluster, guest, generation) for generation, guest in hit.items()}
         starting = asyncio.create_task(cluster.replace(node))
         for generation, guest in hit.items():
@@ -132,11 +134,11 @@ async def kill_some(
                 continue
             mark = marks[guest.client.recording.user]
             again = await _moved(cluster, guest, generation, mark)
-            if again > died:  # else it had ended just before
+            if again.at > died:  # else it had ended just before
                 toll.deaths[generation] = died
-                moved.append(again - died)
-        toll.idle += not moved
-        toll.moved += moved
+                cut = again.connection != guest.client.recording.heard[mark - 1].connection
+                (toll.cut if cut else toll.moved).append(again.at - died)
+        toll.idle += not hit
         await starting
     return toll
 
@@ -165,8 +167,9 @@ def test_every_answer_of_a_killed_node_goes_on_elsewhere_ends_once_and_is_billed
                 enough.set()
 
             print(  # noqa: T201
-                f"{KILLS} kills, {toll.idle} of nodes that wrote nothing; text moved again: {spread(toll.moved)};"
-                f" {toll.whole} lacked only their end"
+                f"{KILLS} kills, {toll.idle} of nodes that wrote nothing, {toll.whole} answers lacked only their end"
+                f"\ntext moved again, for readers elsewhere {spread(toll.moved)}"
+                f"\nfor those of the dead node, with their back-off {spread(toll.cut)}"
             )
             clients = [each.client for each in guests]
             intended = {generation: text for each in guests for generation in each.answers}
@@ -181,8 +184,11 @@ def test_every_answer_of_a_killed_node_goes_on_elsewhere_ends_once_and_is_billed
                 )
             finished = [frame for client in clients for frame in client.held.finished.values()]
             assert {frame["generation"] for frame in finished} == set(intended)
-            assert {frame["status"] for frame in finished} == {"completed"}
-            assert toll.moved or toll.whole
+            # whose node dies three times without new text is given up; only what lacked nothing has none
+            statuses = Counter(frame["status"] for frame in finished)
+            assert statuses["interrupted"] <= toll.whole // 3
+            assert statuses.keys() <= {"completed", "interrupted"}
+            assert toll.moved or toll.cut or toll.whole
             for client in clients:
                 for frame in client.recording.of_type("generation.switched"):
                     assert frame["cause"] == "node_lost"
