@@ -147,9 +147,9 @@ class Truth:
         """Every invariant of the oracle, for every client given, against upstream and database."""
         if settle:
             await self.settled()
-        rows = await self.rows()
+        rows, upstream = await self.rows(), self.upstream(intended)
         for client in clients:
-            oracle.assert_holds(client.recording, self.upstream(intended), rows, **options)
+            oracle.assert_holds(client.recording, upstream, rows, **options)
             if isinstance(client, SseClient):
                 assert client.faults == []
 
