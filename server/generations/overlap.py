@@ -102,21 +102,27 @@ def overlap(shown: str, new: str) -> Repetition:
     if len(new) < LEAST_OVERLAP:
         return Repetition(short, bool(new) and new in shown)
     trail: Trail | None = None
+    spoken: str | None = None
     head = new[:LEAST_OVERLAP]
     at = shown.find(head)
     while at >= 0:
-        again, then = shown[at:], at + 1
-        if again.startswith(new) or new.startswith(again):
+        then = at + 1
+        longer = len(shown) - at > len(new)
+        if longer and trail is not None:
+            # one that may still come about is known; now only what has come wholly says more
+            then = len(shown) - len(new)
+        elif shown.startswith(new, at) if longer else new.startswith(shown[at:]):
+            again = shown[at:]
             if not tells(again):
                 break  # and what is shorter tells less
-            said = _spoken(again)
+            said, spoken = _spoken(again), _spoken(shown) if spoken is None else spoken
             rounds = period(said)
             if rounds:
                 then = max(then, _beginning_of_last(2 * rounds, shown) + 1)  # until there it is a run
-            elif not _goes_on(_spoken(shown), len(said)) and not _inside_indentation(shown, at):
-                if len(again) <= len(new):
+            elif not _goes_on(spoken, len(said)) and not _inside_indentation(shown, at):
+                if not longer:
                     return Repetition(Match(len(shown), len(again)), trail is not None, trail)
-                trail = trail or Trail(shown, at + len(new))
+                trail = Trail(shown, at + len(new))
         at = shown.find(head, then)
     return Repetition(short, trail is not None, trail)
 

@@ -4,7 +4,21 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from server.generations.overlap import NONE, Match, Repetition, Trail, overlap, period, restart, tells
+from server.generations.overlap import (
+    NONE,
+    Match,
+    Repetition,
+    Trail,
+    _beginning_of_last,
+    _goes_on,
+    _inside_indentation,
+    _short_line,
+    _spoken,
+    overlap,
+    period,
+    restart,
+    tells,
+)
 
 SHOWN = "Think of what you enjoy, then of who pays for it"
 
@@ -183,3 +197,42 @@ def test_what_is_pending_by_a_trail_stays_pending_while_the_trail_is_followed(sh
         following = more.replace("a", "one ").replace("b", "two ")
         if first.trail.follow(following) is not None:
             assert overlap(text, text[at : at + 12] + following).pending
+
+
+def test_a_text_that_says_one_word_again_and_again_is_looked_at_quickly():
+    """Models that are stuck say much; every round of it stands where the continuation might begin."""
+    shown = "".join(f"{n} " + ("naïve " if n % 2 else "職業 ") * 1500 for n in range(20))
+    assert overlap(shown, "naïve " * 400) == Repetition(None, True, Trail(shown, shown.index("naïve") + 2400))
+
+
+def _slowly(shown: str, new: str) -> Repetition:
+    """The overlap by the same rules, with every place looked at."""
+    if len(new) < 8:
+        return overlap(shown, new)
+    trail: Trail | None = None
+    run = -1
+    for at in range(len(shown)):
+        again = shown[at:]
+        if at <= run or not again.startswith(new[:8]) or not (again.startswith(new) or new.startswith(again)):
+            continue
+        if not tells(again):
+            break
+        said, spoken = _spoken(again), _spoken(shown)
+        rounds = period(said)
+        if rounds:
+            run = _beginning_of_last(2 * rounds, shown)
+        elif not _goes_on(spoken, len(said)) and not _inside_indentation(shown, at):
+            if len(again) <= len(new):
+                return Repetition(Match(len(shown), len(again)), trail is not None, trail)
+            trail = trail or Trail(shown, at + len(new))
+    return Repetition(_short_line(shown, new), trail is not None, trail)
+
+
+@given(st.lists(st.sampled_from(["abc ", "abc ab", "x", " ", "1 2 3 "]), max_size=40), st.data())
+def test_no_overlap_is_passed_over_for_being_quick(words: list[str], data: st.DataObject):
+    shown = "".join(words)
+    beginning = data.draw(st.integers(0, len(shown)))
+    new = shown[beginning : data.draw(st.integers(beginning, len(shown)))] + data.draw(
+        st.sampled_from(["", "abc ", "x"])
+    )
+    assert overlap(shown, new) == _slowly(shown, new)
