@@ -374,7 +374,7 @@ def build_node(
         PostgresHousekeeping(database, retention_days=settings.retention_days),
         relay=BrokerRelay(publisher) if publisher is not None else None,
         webhook=neighbours.webhook,
-        pace=pace,
+        pace=pace or CustodyPace(patience_seconds=settings.lease_seconds),
     )
     assessments = assemble(
         settings,

@@ -60,7 +60,7 @@ _SETTINGS: dict[str, Any] = {
     "db_pool_max": 8,
     "drain_seconds": 0.2,
 }
-_PACE = CustodyPace(unstarted_seconds=0.3, outbox_seconds=0.2, settlement_seconds=0.2)
+_PACE = CustodyPace(patience_seconds=0.5, unstarted_seconds=0.3, outbox_seconds=0.2, settlement_seconds=0.2)
 
 
 def new_uuid() -> str:

@@ -61,8 +61,12 @@ class Housekeeping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CustodyPace:
-    """How often each job looks, in seconds."""
+    """How often each job looks, in seconds.
 
+    `patience_seconds` is how long owners get to write again what the store lost: a lease's time.
+    """
+
+    patience_seconds: float = 6.0
     unstarted_seconds: float = 1.0
     outbox_seconds: float = 1.0
     settlement_seconds: float = 2.0
@@ -149,6 +153,9 @@ class Custodian:
             # it has an owner, who holds a lease, or one that died, whose lease is swept; none at all was lost
             if await self._leases.miss(row.user_id, row.id):
                 log.warning("a generation had no lease", extra={"generation": row.id})
+            return
+        if await self._leases.held(row.user_id, row.id, seconds=self._pace.patience_seconds):
+            # its owner lives and writes its state again, or the lease runs out and is swept
             return
         if row.reply_to is None:
             log.warning("beginning what was accepted and never begun", extra={"generation": row.id})

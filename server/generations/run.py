@@ -99,6 +99,8 @@ class Run:
         self._effects: deque[Effect] = deque()
         self._work = asyncio.Event()
         self._stopping = False
+        self._begun = resumed is not None
+        self._missed = False  # the store holds nothing of it
         self._estimate = resumed.estimated_response_ms if resumed else house.estimate_ms(machine.model)
 
     # --- facts ------------------------------------------------------------------------------
@@ -135,20 +137,24 @@ class Run:
         self._effects.extend(effects)
         self._work.set()
 
-    async def look_for_stop(self, silent_seconds: float) -> None:
-        """Where the store has told nothing for so long, ask it whether a stop was asked for.
+    async def look(self, silent_seconds: float) -> None:
+        """Where the store has told nothing for so long, ask it whether it knows of a stop, or nothing at all.
 
-        The message that says so may be lost; a model that says nothing gives no other occasion.
+        The message that tells of a stop may be lost, or everything the store held; a model that says nothing
+        gives no other occasion to notice.
 
         Raises:
             BrokerUnavailable
         """
         house, order = self._house, self.order
-        if self.over or self._stopping or house.now() - self._answered_at < silent_seconds:
+        if self.over or house.now() - self._answered_at < silent_seconds:
             return
         record = await house.store.read(order.user, order.generation)
         self._answered_at = house.now()
-        if record is not None and record.stop:
+        if record is None:
+            self._missed = self._begun
+            self._work.set()
+        elif record.stop:
             self.stop()
 
     # --- the driver -------------------------------------------------------------------------
@@ -169,13 +175,17 @@ class Run:
     async def _drive(self) -> None:
         if self._resumed is None and not await self._start():
             return
+        self._begun = True
         self._take(self.machine.begin(self._house.now()))
         while not self.over:
-            if not self._effects:
+            if self._effects:
+                await self._carry_out(self._effects.popleft())
+            elif self._missed:
+                self._missed = False
+                await self._restore(Gone(), None, "")
+            else:
                 self._work.clear()
                 await self._work.wait()
-                continue
-            await self._carry_out(self._effects.popleft())
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -112,7 +112,7 @@ class Generations:
             held = [(run.order.user, run.order.generation) for run in runs]
             try:
                 await self._house.leases.hold(held, seconds=seconds)
-                await asyncio.gather(*(run.look_for_stop(seconds / 3) for run in runs))
+                await asyncio.gather(*(run.look(seconds / 3) for run in runs))
             except BrokerUnavailable:
                 # nobody died while the store was away: owners come first when it is back
                 self._away_until = self._house.now() + seconds

@@ -227,6 +227,10 @@ class LeaseStore(Protocol):
         """Take an expired lease; of several that ask, one gets it."""
         ...
 
+    async def held(self, user: str, generation: str, *, seconds: float) -> bool:
+        """Whether somebody has a lease on it, or may have one that the store lost within so many seconds."""
+        ...
+
     async def miss(self, user: str, generation: str) -> bool:
         """Where there is no lease on something that is not over, make an expired one for whoever sweeps.
 

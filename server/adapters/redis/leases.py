@@ -27,7 +27,7 @@ class RedisLeaseStore:
 
     async def expired(self, *, limit: int) -> list[tuple[str, str]]:
         """Leases whose time is over, oldest first."""
-        members = await self._scripts.call("expired_leases", [keys.LEASES], [limit])
+        members = await self._scripts.call("expired_leases", [keys.LEASES, keys.LEASES_SINCE], [limit])
         pairs = (member.decode().split(" ", 1) for member in members)
         return [(user, generation) for user, generation in pairs]
 
@@ -35,6 +35,15 @@ class RedisLeaseStore:
         """Take an expired lease."""
         reply = await self._scripts.call(
             "claim_lease", [keys.LEASES], [_member(user, generation), round(seconds * 1000)]
+        )
+        return bool(reply)
+
+    async def held(self, user: str, generation: str, *, seconds: float) -> bool:
+        """Whether somebody has a lease on it, or may have one that the store lost within so many seconds."""
+        reply = await self._scripts.call(
+            "lease_held",
+            [keys.LEASES, keys.LEASES_SINCE],
+            [_member(user, generation), round(seconds * 1000)],
         )
         return bool(reply)
 

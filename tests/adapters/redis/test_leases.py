@@ -144,3 +144,28 @@ def test_leases_given_up_wake_every_sweeper(clean_redis_url: str) -> None:
 def hear(adapter: RedisAdapter, woken: list[str], told: list[str]) -> None:
     adapter.subscription.on_wake(lambda: woken.append(adapter.process))
     adapter.subscription.on_stop(lambda *_: told.append(adapter.process))
+
+
+def test_who_may_have_had_a_lease_that_was_lost_is_waited_for(clean_redis_url: str) -> None:
+    """Architecture §7.2: nobody died while the store was away, nor when it lost what it held."""
+
+    async def scenario() -> None:
+        async with an_adapter(clean_redis_url) as adapter, a_client(clean_redis_url) as client:
+            user, generation = new_id(), new_id()
+            assert await adapter.leases.held(user, generation, seconds=30)
+            now = (await client.time())[0] * 1000
+            await client.set(keys.LEASES_SINCE, now - 31_000)
+            assert not await adapter.leases.held(user, generation, seconds=30)
+            await adapter.leases.hold([(user, generation)], seconds=20)
+            assert await adapter.leases.held(user, generation, seconds=30)
+            await client.zadd(keys.LEASES, {f"{user} {generation}": 1})
+            assert not await adapter.leases.held(user, generation, seconds=30)
+            # whoever sweeps notes since when there are leases, once
+            await client.delete(keys.LEASES_SINCE)
+            await adapter.leases.expired(limit=1)
+            noted = await client.get(keys.LEASES_SINCE)
+            await adapter.leases.expired(limit=1)
+            assert noted is not None
+            assert await client.get(keys.LEASES_SINCE) == noted
+
+    asyncio.run(scenario())

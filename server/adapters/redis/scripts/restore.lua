@@ -42,4 +42,8 @@ redis.call('PEXPIRE', KEYS[3], life)
 if ARGV[7] ~= 'concluded' then
   redis.call('SADD', KEYS[5], ARGV[4])
 end
+if ARGV[7] == 'running' then
+  -- no more text: nodes that forgot it meanwhile look again
+  redis.call(PUBLISH, ARGV[2], table.concat({'t', ARGV[4], text_attempt, text_attempt, length, length, ''}, ' '))
+end
 return 1
