@@ -160,11 +160,13 @@ class Strikes:
         else:
             return [f"I3, I4: {said}"]
         rows, upstream = await self.cluster.rows(), self.cluster.upstream(self.intended)
-        return [
-            f"{follower.name}: {violation}"
-            for follower in self.everybody
+        # what is wrong with rows and bills is wrong for everybody, and said once
+        found = {
+            str(violation): follower.name
+            for follower in reversed(self.everybody)
             for violation in violations(follower, upstream, rows, resets=None)
-        ]
+        }
+        return [f"{name}: {violation}" for violation, name in found.items()]
 
 
 def violations(follower: Follower, *truth: Any, resets: int | None) -> list[Violation]:
