@@ -23,11 +23,11 @@ from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
 ROLLS = int(os.environ.get("ROLLS", "1"))
-STREAMS = int(os.environ.get("STREAMS", "10"))
+STREAMS = int(os.environ.get("STREAMS", "8"))
 NODES = int(os.environ.get("NODES", "2"))
-DRAIN_SECONDS = float(os.environ.get("DRAIN", "1.5"))
+DRAIN_SECONDS = float(os.environ.get("DRAIN", "1"))
 TOKENS_PER_SECOND = float(os.environ.get("RATE", "10"))
-ANSWER_SECONDS = float(os.environ.get("ANSWER", "6"))
+ANSWER_SECONDS = float(os.environ.get("ANSWER", "4"))
 """How long an answer streams: longer than a node drains, so that some are handed over."""
 
 AFTERWARDS_SECONDS = 2.0
