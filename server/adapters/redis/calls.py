@@ -101,14 +101,17 @@ class Calls:
             if self._opening is None:
                 self._opening = asyncio.get_running_loop().create_task(self._open(), name="redis calls")
                 self._opening.add_done_callback(self._opened)
-            try:
-                await asyncio.shield(self._opening)
-            except asyncio.CancelledError:
-                if self._closed:
-                    raise BrokerUnavailable("closed") from None
-                raise
-            except (OSError, hiredis.HiredisError, BrokerUnavailable) as error:
+            opening = self._opening
+            await asyncio.wait([opening], timeout=self._call_seconds)
+            if not opening.done():
+                raise BrokerUnavailable("not connected in time")
+            if opening.cancelled():
+                raise BrokerUnavailable("closed")
+            error = opening.exception()
+            if isinstance(error, OSError | hiredis.HiredisError | BrokerUnavailable):
                 raise BrokerUnavailable(type(error).__name__) from error
+            if error is not None:
+                raise error
 
     async def _open(self) -> Wire:
         wire = await self._connect()
