@@ -46,13 +46,16 @@ def query(text: str) -> Query:
     return read_query(QueryParams(text), Query)
 
 
+MAX_BYTES = 1000
+
+
 def body(raw: bytes, **headers: str) -> Body:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": raw, "more_body": False}
 
     sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     request = Request({"type": "http", "method": "POST", "headers": sent}, receive)
-    return asyncio.run(read_body(request, Body, max_bytes=1000))
+    return asyncio.run(read_body(request, Body, max_bytes=MAX_BYTES))
 
 
 def test_a_query_is_read_by_the_kinds_of_its_fields():
@@ -162,7 +165,10 @@ json_values = st.recursive(
 def test_whatever_comes_is_a_body_or_a_problem(raw: bytes):
     read = attempt(raw)
 
-    if isinstance(read, Problem):
+    if len(raw) > MAX_BYTES:
+        assert isinstance(read, Problem)
+        assert (read.status, read.code) == (413, "PAYLOAD_TOO_LARGE")
+    elif isinstance(read, Problem):
         assert (read.status, read.code) == (400, "VALIDATION_ERROR")
     else:
         assert isinstance(read.content, str)
