@@ -506,6 +506,7 @@ def model_chains(settings: Settings) -> ModelChains:
         free=tuple(dict.fromkeys(model for model in free if model)),
         premium=settings.premium_models,
         emergency=tuple(model for model in emergency if model),
+        premium_for=settings.premium_models_for,
     )
 
 

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     use_free_models_only: bool = True
     model_cooldown_seconds: Annotated[float, Field(ge=0, le=86400)] = 15
     premium_models: Strings = ()
+    premium_models_for: Literal["all", "complex"] = "all"
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 4

@@ -30,7 +30,8 @@ _DEFAULTS: dict[str, Any] = {
     "DEFAULT_MODEL": "qwen/qwen3-235b-a22b-07-25:free",
     "FALLBACK_MODEL": "meta-llama/llama-3.2-3b-instruct:free",
     "EXTRA_FALLBACK_MODELS": ("openrouter/free",), "EMERGENCY_FALLBACK_MODEL": "openai/gpt-4o-mini",
-    "USE_FREE_MODELS_ONLY": True, "MODEL_COOLDOWN_SECONDS": 15, "PREMIUM_MODELS": (), "MAX_TOKENS": 1000,
+    "USE_FREE_MODELS_ONLY": True, "MODEL_COOLDOWN_SECONDS": 15, "PREMIUM_MODELS": (),
+    "PREMIUM_MODELS_FOR": "all", "MAX_TOKENS": 1000,
     "TEMPERATURE": 0.7, "MAX_ATTEMPTS": 4,
     "CONNECT_TIMEOUT_SECONDS": 5, "FIRST_TOKEN_TIMEOUT_SECONDS": 20, "STALL_TIMEOUT_SECONDS": 20,
     "GENERATION_TIMEOUT_SECONDS": 180, "INTERIM_AFTER_SECONDS": 10, "INTERIM_EVERY_SECONDS": 10,
@@ -203,7 +204,7 @@ _BAD: list[tuple[str, str]] = [
     ("AUTH_SERVICE_URL", "auth:3001"), ("ASSESSMENT_SERVICE_URL", "ftp://a"), ("ARCHIVE_SERVICE_URL", "archive"),
     ("NOTIFICATION_SERVICE_URL", "//n"), ("AUTH_VERIFY_REMOTE", "sometimes"),
     ("CONTENT_ENCRYPTION_KEYS", "not base64"), ("CONTENT_ENCRYPTION_KEYS", base64.b64encode(b"short").decode()),
-    ("RETENTION_DAYS", "0"), ("CONTENT_FILTER", "on"),
+    ("RETENTION_DAYS", "0"), ("CONTENT_FILTER", "on"), ("PREMIUM_MODELS_FOR", "everybody"),
 ]  # fmt: skip
 
 

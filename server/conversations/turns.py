@@ -26,7 +26,7 @@ from protocol.frames import (
 from server.channels.broker import BrokerUnavailable
 from server.conversations.arrears import Arrears
 from server.conversations.audit import BY_USER, Caller
-from server.conversations.models import Catalogue, ModelChains, choose
+from server.conversations.models import Catalogue, ModelChains, asks_much, choose
 from server.conversations.principal import Principal
 from server.conversations.prompts import Prompts
 from server.conversations.refusal import Refusal, refusal_for, unavailable
@@ -156,7 +156,11 @@ class Turns:
         screening = screen(request.content, request.content_type, limits.content_filter)
         refuse_blocked(screening)
         plan = self._plan(
-            principal, request.model, request.fallback, with_image=request.content_type == "image"
+            principal,
+            request.model,
+            request.fallback,
+            with_image=request.content_type == "image",
+            is_complex=await self._is_complex(principal, request),
         )
         order = SendOrder(
             user_id=principal.user,
@@ -197,7 +201,8 @@ class Turns:
         Raises:
             Refusal
         """
-        plan = self._plan(principal, None, "continue", with_image=False)
+        # who asks for another answer was not content with a simple one
+        plan = self._plan(principal, None, "continue", with_image=False, is_complex=True)
         order = RegenerateOrder(
             user_id=principal.user,
             message_id=request.message,
@@ -270,13 +275,41 @@ class Turns:
 
     # --- parts ------------------------------------------------------------------------------
 
+    async def _is_complex(self, principal: Principal, request: SendRequest) -> bool:
+        """Whether the turn is complex; the conversation is only read where that decides something.
+
+        Raises:
+            Refusal
+        """
+        if request.model is not None or not self._chains.depends_on_complexity(principal.tier):
+            return True
+        context_type = "general"
+        if request.conversation is not None:
+            try:
+                conversation = await self._store.conversation(principal.user, request.conversation)
+            except (StoreRefused, StoreUnavailable) as error:
+                raise refusal_for(error) from error
+            context_type = conversation.context_type
+        return asks_much(request.content, request.content_type, context_type)
+
     def _plan(
-        self, principal: Principal, wanted: str | None, fallback: Fallback, *, with_image: bool
+        self,
+        principal: Principal,
+        wanted: str | None,
+        fallback: Fallback,
+        *,
+        with_image: bool,
+        is_complex: bool,
     ) -> Plan:
         if self.draining:
             raise Refusal(ErrorCode.DRAINING, "This node is going away; connect again.", retry_after_ms=250)
         chain = choose(
-            self._chains, self._catalogue, tier=principal.tier, wanted=wanted, with_image=with_image
+            self._chains,
+            self._catalogue,
+            tier=principal.tier,
+            wanted=wanted,
+            with_image=with_image,
+            is_complex=is_complex,
         )
         return Plan(
             chain=chain,

@@ -7,7 +7,7 @@ from collections.abc import Container
 import pytest
 
 from protocol.codes import ErrorCode
-from server.conversations.models import ModelChains, choose
+from server.conversations.models import COMPLEX_CHARS, ModelChains, asks_much, choose
 from server.conversations.refusal import Refusal
 
 FREE = ("a/one:free", "b/two:free")
@@ -57,6 +57,47 @@ def chosen(
 )
 def test_the_tier_of_the_token_decides_the_chain(tier: str, chain: tuple[str, ...]):
     assert chosen(tier) == chain
+
+
+@pytest.mark.parametrize(
+    ("tier", "is_complex", "chain"),
+    [
+        ("premium", True, (*PREMIUM, *FREE, *EMERGENCY)),
+        ("premium", False, (*FREE, *PREMIUM, *EMERGENCY)),
+        ("free", True, (*FREE, *EMERGENCY)),
+        ("free", False, (*FREE, *EMERGENCY)),
+    ],
+)
+def test_premium_models_kept_for_complex_turns_come_second_in_simple_ones(
+    tier: str, is_complex: bool, chain: tuple[str, ...]
+):
+    chains = ModelChains(free=FREE, premium=PREMIUM, emergency=EMERGENCY, premium_for="complex")
+    found = choose(chains, ANYTHING, tier=tier, wanted=None, with_image=False, is_complex=is_complex)
+    assert found == chain
+    assert chains.depends_on_complexity(tier) == (tier == "premium")
+
+
+def test_premium_models_for_all_come_first_in_simple_turns_too():
+    found = choose(CHAINS, ANYTHING, tier="premium", wanted=None, with_image=False, is_complex=False)
+    assert found == (*PREMIUM, *FREE, *EMERGENCY)
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "context_type", "much"),
+    [
+        ("Hi!", "text", "general", False),
+        ("Hi!", "text", "career_guidance", False),
+        ("x" * (COMPLEX_CHARS - 1), "text", "general", False),
+        ("x" * COMPLEX_CHARS, "text", "general", True),
+        ("Hi!", "text", "assessment", True),
+        ("{}", "file", "general", True),
+        ("{}", "image", "general", True),
+    ],
+)
+def test_a_turn_asks_much_by_its_subject_its_kind_and_its_length(
+    content: str, content_type: str, context_type: str, much: bool
+):
+    assert asks_much(content, content_type, context_type) is much
 
 
 def test_without_paid_models_nobody_who_does_not_pay_is_answered_by_one():

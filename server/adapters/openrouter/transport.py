@@ -94,7 +94,11 @@ class Link:
     def close(self) -> None:
         """Close the connection now, unless it was let go. Never waits."""
         if self._lost is not None:
-            self._lost.remove_done_callback(self._tell_of_loss)  # the connection may outlive this response
+            # The connection may outlive this response, and break for nobody: one that looks has to stay,
+            # or asyncio would log it.
+            self._lost.remove_done_callback(self._tell_of_loss)
+            self._lost.remove_done_callback(_look_at)
+            self._lost.add_done_callback(_look_at)
         if not self._let_go:
             self._raw.close()
 
@@ -109,13 +113,18 @@ class Link:
             self._lost.add_done_callback(self._tell_of_loss)
 
     def _tell_of_loss(self, lost: asyncio.Future[None]) -> None:
-        lost.exception()  # looked at, or asyncio would log it
+        _look_at(lost)
         self._break()
 
     def _break(self) -> None:
         content = self._raw.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection closed inside the body"))
+
+
+def _look_at(lost: asyncio.Future[None]) -> None:
+    if not lost.cancelled():
+        lost.exception()
 
 
 class Lingering:

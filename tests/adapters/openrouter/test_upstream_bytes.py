@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import operator
 import socket
@@ -156,6 +157,42 @@ def test_what_arrived_before_the_break_is_not_lost_by_a_slow_reader(how: str):
     facts = asyncio.run(ask())
 
     assert facts[1:] == [Served("a/b", "gen-1"), Text("Hi"), Finish("stop", None), Done()]
+
+
+def test_a_connection_that_breaks_when_nobody_uses_it_is_nobodys_error():
+    """It is kept for the next call; asyncio would report the loss when it forgets it."""
+    kept: list[Exchange] = []
+    reported: list[Any] = []
+
+    async def script(exchange: Exchange) -> None:
+        kept.append(exchange)
+        await exchange.send(EVENT_STREAM + chunked(CONTENT))
+        await being_read.wait()
+        await exchange.send(chunked(FINISH + DONE) + LAST_CHUNK)
+
+    being_read = asyncio.Event()
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+        async with (
+            RawUpstream(script) as upstream,
+            aclosing(an_adapter(upstream.base_url)) as openrouter,
+        ):
+            async with aclosing(openrouter.stream(a_request())) as stream:
+                async for _ in stream:
+                    being_read.set()
+            kept[-1].reset()
+
+            async def uses_another() -> bool:
+                await all_facts(openrouter)
+                return upstream.connections == 2
+
+            await eventually(uses_another)
+
+    asyncio.run(ask())
+    gc.collect()
+
+    assert reported == []
 
 
 @pytest.mark.parametrize(
