@@ -228,7 +228,10 @@ class LeaseStore(Protocol):
         ...
 
     async def held(self, user: str, generation: str, *, seconds: float) -> bool:
-        """Whether somebody has a lease on it, or may have one that the store lost within so many seconds."""
+        """Whether somebody has a lease on it, or may have one that they could not renew yet.
+
+        That is so for so many seconds after the store lost the leases or was away.
+        """
         ...
 
     async def miss(self, user: str, generation: str) -> bool:

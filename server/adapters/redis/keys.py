@@ -7,7 +7,7 @@ may touch them all.
 from __future__ import annotations
 
 LEASES = "chat:leases"
-LEASES_SINCE = "{chat:leases}:since"
+LEASES_WATCH = "{chat:leases}:watch"
 WAKE = "chat:wake"
 NODE_PREFIX = "chat:node:"
 

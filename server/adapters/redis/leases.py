@@ -5,6 +5,9 @@ from __future__ import annotations
 from server.adapters.redis import keys
 from server.adapters.redis.scripts import Scripts
 
+_AWAY_MS = 3000
+"""Every node sweeps about once a second; where none did for so long, the store was away."""
+
 
 class RedisLeaseStore:
     """`server.generations.store.LeaseStore` on Redis. A member is `"<user> <generation>"`."""
@@ -27,7 +30,9 @@ class RedisLeaseStore:
 
     async def expired(self, *, limit: int) -> list[tuple[str, str]]:
         """Leases whose time is over, oldest first."""
-        members = await self._scripts.call("expired_leases", [keys.LEASES, keys.LEASES_SINCE], [limit])
+        members = await self._scripts.call(
+            "expired_leases", [keys.LEASES, keys.LEASES_WATCH], [limit, _AWAY_MS]
+        )
         pairs = (member.decode().split(" ", 1) for member in members)
         return [(user, generation) for user, generation in pairs]
 
@@ -39,11 +44,14 @@ class RedisLeaseStore:
         return bool(reply)
 
     async def held(self, user: str, generation: str, *, seconds: float) -> bool:
-        """Whether somebody has a lease on it, or may have one that the store lost within so many seconds."""
+        """Whether somebody has a lease on it, or may have one that they could not renew yet.
+
+        That is so for so many seconds after the store lost the leases or was away.
+        """
         reply = await self._scripts.call(
             "lease_held",
-            [keys.LEASES, keys.LEASES_SINCE],
-            [_member(user, generation), round(seconds * 1000)],
+            [keys.LEASES, keys.LEASES_WATCH],
+            [_member(user, generation), round(seconds * 1000), _AWAY_MS],
         )
         return bool(reply)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from server.adapters.redis import keys
 from server.adapters.redis.adapter import RedisAdapter
 from tests.adapters.redis.support import a_client, an_adapter, answered, eventually, new_id
@@ -154,18 +156,40 @@ def test_who_may_have_had_a_lease_that_was_lost_is_waited_for(clean_redis_url: s
             user, generation = new_id(), new_id()
             assert await adapter.leases.held(user, generation, seconds=30)
             now = (await client.time())[0] * 1000
-            await client.set(keys.LEASES_SINCE, now - 31_000)
+            long_ago = {"since": now - 31_000, "swept": now}
+            await client.hset(keys.LEASES_WATCH, mapping=long_ago)
             assert not await adapter.leases.held(user, generation, seconds=30)
             await adapter.leases.hold([(user, generation)], seconds=20)
             assert await adapter.leases.held(user, generation, seconds=30)
             await client.zadd(keys.LEASES, {f"{user} {generation}": 1})
             assert not await adapter.leases.held(user, generation, seconds=30)
             # whoever sweeps notes since when there are leases, once
-            await client.delete(keys.LEASES_SINCE)
+            await client.delete(keys.LEASES_WATCH)
             await adapter.leases.expired(limit=1)
-            noted = await client.get(keys.LEASES_SINCE)
+            noted = await client.hget(keys.LEASES_WATCH, "since")
             await adapter.leases.expired(limit=1)
             assert noted is not None
-            assert await client.get(keys.LEASES_SINCE) == noted
+            assert await client.hget(keys.LEASES_WATCH, "since") == noted
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("first", ["who sweeps", "who asks"])
+def test_a_store_that_was_away_gives_owners_time_again(clean_redis_url: str, first: str) -> None:
+    """It lost the leases, and stopped before their owners had renewed them: its clock went on."""
+
+    async def scenario() -> None:
+        async with an_adapter(clean_redis_url) as adapter, a_client(clean_redis_url) as client:
+            user, generation = new_id(), new_id()
+            now = (await client.time())[0] * 1000
+            before_it_stopped = {"since": now - 90_000, "swept": now - 60_000}
+            await client.hset(keys.LEASES_WATCH, mapping=before_it_stopped)
+            if first == "who sweeps":
+                await adapter.leases.expired(limit=1)
+            assert await adapter.leases.held(user, generation, seconds=30)
+            assert await adapter.leases.held(user, generation, seconds=30)
+            since = await client.hget(keys.LEASES_WATCH, "since")
+            assert since is not None
+            assert int(since) >= now
 
     asyncio.run(scenario())
