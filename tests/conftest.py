@@ -42,7 +42,7 @@ _SETTING = re.compile(r"^#?\s*([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=60, print_blob=True)
 # The same examples each time: CI judges the change. New ones are looked for by everybody's own runs.
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=200, derandomize=True)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
 hypothesis.settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "fast")
 )
