@@ -26,7 +26,7 @@ from server.embedded.neighbours import worker
 from server.embedded.neighbours.neighbours import Neighbours
 from server.embedded.openrouter.simulator import Simulator
 from server.embedded.services import EmbeddedServices
-from tests.running import INTERNAL_KEY, RunningNode, new_uuid, of_type, running_node
+from tests.running import INTERNAL_KEY, RunningNode, Truth, new_uuid, of_type, running_node
 from tests.scripted.recording import Frame
 from tests.scripted.sse_client import SseClient
 from tests.scripted.waiting import eventually
@@ -55,7 +55,7 @@ def is_stage(frame: Frame, stage: str, assessment: str) -> bool:
 
 
 @dataclass
-class Flow:
+class Flow(Truth):
     """Everything but the nodes, and how to have some."""
 
     services: EmbeddedServices
@@ -132,7 +132,7 @@ class Flow:
         """One of our own to the broker."""
         return await aio_pika.connect(self.rabbitmq_url)
 
-    async def settled(self, **outcomes: int) -> None:
+    async def let_go(self, **outcomes: int) -> None:
         """Wait until the nodes together have let go of so many messages, by what became of them."""
 
         def counts() -> dict[str, int]:
@@ -145,7 +145,7 @@ class Flow:
         assert await eventually(lambda: counts() == outcomes, PATIENT, what=f"{outcomes}")
 
     def _delays(self) -> list[int]:
-        return [round(each * 1000) for each in self.nodes[0].settings.consumer_retry_seconds]
+        return [round(each * 1000) for each in self.settings["consumer_retry_seconds"]]
 
     async def dead(self) -> tuple[str, dict[str, Any]]:
         """The reason and the body of the next message that was put aside."""
@@ -172,13 +172,13 @@ class Flow:
 
     async def conversations(self, user: str) -> list[str]:
         """The ids of all conversations of a user, deleted ones too."""
-        async with self.nodes[0].admin() as admin:
+        async with self.admin() as admin:
             rows = await admin.fetch("SELECT id FROM chat.conversations WHERE user_id = $1::uuid", user)
         return [str(row["id"]) for row in rows]
 
     async def welcomes(self, user: str) -> int:
         """How many messages that welcome a user are kept."""
-        async with self.nodes[0].admin() as admin:
+        async with self.admin() as admin:
             count = await admin.fetchval(
                 "SELECT count(*) FROM chat.messages WHERE user_id = $1::uuid"
                 " AND metadata ->> 'type' = 'assessment_welcome'",

@@ -59,7 +59,7 @@ def test_five_events_at_two_nodes_make_one_conversation_one_welcome_and_each_sta
                 finished = await welcomed(client, result)
                 took = time.monotonic() - published
                 await welcomed(elsewhere, result)
-                await flow.settled(handled=6)
+                await flow.let_go(handled=6)
                 await one.settled()
 
                 assert finished["status"] == "completed"
@@ -153,7 +153,7 @@ def test_a_result_that_is_late_in_the_archive_is_waited_for_at_the_usual_pace(
             await flow.publish(flow.completed(user, result))
             await welcomed(client, result)
             assert stages(client) == {("analysis_complete", result): 1, ("chatbot_ready", result): 1}
-            await flow.settled(retried=1, handled=1)
+            await flow.let_go(retried=1, handled=1)
 
     asyncio.run(go())
 
@@ -387,7 +387,7 @@ def test_what_its_user_deleted_or_had_erased_no_event_brings_back(
             assert await eventually(lambda: flow.linked(result) is None, PATIENT, what="it is unlinked")
 
             await flow.publish(flow.completed(user, result), flow.completed(erased, theirs))
-            await flow.settled(handled=3)
+            await flow.let_go(handled=3)
             assert await flow.conversations(user) == [conversation]
             assert await flow.conversations(erased) == []
             async with node.http(user) as api:
