@@ -29,7 +29,8 @@ from tests.scripted.websocket_client import RecordingClient
 
 _POLL_SECONDS = 0.05
 _HEALTHY_SECONDS = 30.0
-_LONGEST_SECONDS = 20.0
+LONGEST_SECONDS = 20.0
+"""The longest back-off of a client that is cut again and again."""
 _FIRST_SECONDS = 0.5
 _LIFE_SECONDS = 12 * 3600.0
 _CUT = (OSError, WebSocketException, ConnectionEndedError, StreamRefusedError, httpx.TransportError)
@@ -96,7 +97,7 @@ class Returning:
                 tries = 0
             told = self._told_to_move(mark)
             if told is None:
-                await asyncio.sleep(self.rng.uniform(0, min(_LONGEST_SECONDS, _FIRST_SECONDS * 2**tries)))
+                await asyncio.sleep(self.rng.uniform(0, min(LONGEST_SECONDS, _FIRST_SECONDS * 2**tries)))
                 tries += 1
             else:
                 await asyncio.sleep(max(0.0, told - time.monotonic()))
@@ -187,6 +188,6 @@ def _token(user: str) -> str:
 
 
 def _only_unavailable(answer: httpx.Response) -> None:
-    # of the node, or of the balancer while it has none
-    if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+    # of the node, or of the balancer while it has none, or whose node died before it answered
+    if answer.status_code not in {503, 502, 504}:
         raise RefusedError(f"{answer.status_code}: {answer.text}")
