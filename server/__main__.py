@@ -25,13 +25,13 @@ from server.app import (
     serve,
     surroundings,
 )
+from server.assembly import VERSION, Surroundings, content_cipher
 from server.check import reach_all
 from server.conversations.store import StoreUnavailable
 from server.embedded.errors import EmbeddedError
 from server.embedded.neighbours.process import URLS
 from server.embedded.services import secret
 from server.gateway.auth import canonical_uuid, mint
-from server.node import VERSION, Surroundings, content_cipher
 from server.settings import Settings, SettingsError, load
 
 _USAGE = 2

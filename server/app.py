@@ -21,11 +21,12 @@ from sse_starlette.sse import AppStatus
 
 from server.adapters.postgres.migrate import migrate
 from server.adapters.postgres.roles import grant_login
+from server.assembly import Surroundings, build_node
 from server.embedded.neighbours.process import URLS, running_neighbours
 from server.embedded.openrouter.process import running_simulator
 from server.embedded.services import EmbeddedServices, secret
 from server.gateway.wire import Wire
-from server.node import Node, Surroundings, build_node
+from server.node import Node
 from server.settings import Settings
 
 log = logging.getLogger(__name__)

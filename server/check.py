@@ -11,10 +11,10 @@ from server.adapters.postgres.migration_files import MigrationError
 from server.adapters.rabbitmq.publisher import RabbitPublisher
 from server.adapters.redis.adapter import RedisAdapter
 from server.app import prepare_database
+from server.assembly import Surroundings
 from server.assessments.neighbours import NeighbourRefused, NeighbourUnavailable
 from server.conversations.store import StoreUnavailable
 from server.embedded.neighbours.process import URLS
-from server.node import Surroundings
 from server.settings import Settings
 
 _BROKER_SECONDS = 10.0

@@ -22,11 +22,12 @@ import asyncpg
 import httpx
 
 from server.app import ChatServer, http_server, listen
+from server.assembly import Surroundings, build_node
 from server.assembly_assessments import FlowLimits
 from server.conversations.custodian import CustodyPace
 from server.embedded.openrouter.simulator import Simulator
 from server.embedded.services import EmbeddedServices
-from server.node import Node, Surroundings, build_node
+from server.node import Node
 from server.settings import Settings, load
 from tests import oracle
 from tests.scripted.recording import Frame
