@@ -243,6 +243,11 @@ def test_the_server_is_given_settings_and_nothing_else():
     assert {name for name in image_environment() if not name.startswith(("PYTHON", "PATH"))} <= _SETTINGS
 
 
+def test_every_setting_reaches_the_nodes_but_where_they_listen_and_what_one_node_has_alone():
+    of_one_node = {"HOST", "PORT", "NODE_ID", "LOG_FILE", "LOG_FORMAT", "EMBEDDED_DATA_DIR"}
+    assert _SETTINGS - set(_SERVER["environment"]) == of_one_node | {"DATABASE_URL", "DB_PORT"}
+
+
 def test_every_variable_of_the_composition_is_a_setting_or_written_at_its_head():
     named = {name for name, _, _ in _variables(_COMPOSE)}
     assert named - _SETTINGS == _OF_THE_COMPOSITION
@@ -258,7 +263,7 @@ def test_no_secret_has_a_default():
             assert (operator == "?" and word) or (operator, word) == ("-", ""), name
     for service in _COMPOSE["services"].values():
         for name, value in service.get("environment", {}).items():
-            if secret.search(name) or "://" in str(value):
+            if value is not None and (secret.search(name) or "://" in str(value)):
                 assert _variables(str(value)), name
 
 
@@ -273,7 +278,11 @@ def test_the_composition_starts_with_sound_settings(monkeypatch: pytest.MonkeyPa
         for name, operator, _ in _variables(_COMPOSE)
         if operator == "?"
     }
-    variables = {name: _filled_in(str(value), given) for name, value in _SERVER["environment"].items()}
+    variables = {
+        name: _filled_in(str(value), given)
+        for name, value in _SERVER["environment"].items()
+        if value is not None
+    }
     for name, value in {**image_environment(), **variables}.items():
         if name in _SETTINGS:
             monkeypatch.setenv(name, value)
