@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from server.embedded.ports import free_port
 from tests.cluster.balancer import TRUSTED, Balancer, haproxy
-from tests.cluster.nodes import Cluster
+from tests.cluster.nodes import Cluster, NodeProcess
 from tests.debian import NotInstalled
 from tests.services import unavailable
 
@@ -32,7 +33,8 @@ class BalancedCluster(Cluster):
         self.settings = {"TRUSTED_PROXIES": TRUSTED, **self.settings}
         await super().__aenter__()
         try:
-            ports = [node.port for node in self.nodes]
+            self._spare = free_port()
+            ports = [*(node.port for node in self.nodes), self._spare]
             self.balancer = Balancer(Path(self._directory.name, "balancer"), binary, ports)
             await self.balancer.start()
         except BaseException as error:
@@ -47,6 +49,14 @@ class BalancedCluster(Cluster):
             await super().__aexit__(kind, error, trace)
         finally:
             await self.balancer.stop()
+
+    async def roll(self, node: NodeProcess) -> int:
+        """Start another node beside one that then leaves, as a deploy does; the exit code of that one."""
+        other = await self.start(self._spare)
+        self.nodes[self.nodes.index(node)] = other
+        code = await node.drain()
+        self._spare = node.port
+        return code
 
     @property
     def base(self) -> str:

@@ -39,6 +39,8 @@ class Deployment:
     logs: Path
     say: Callable[[str], None]
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    spare: int = field(default_factory=free_port)
+    """The port of a node that starts beside the one it replaces."""
     _slots: list[_Slot] = field(default_factory=list)
     _rolling: asyncio.Task[None] | None = None
 
@@ -107,7 +109,7 @@ class Deployment:
     @contextlib.asynccontextmanager
     async def _balancer(self) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="chat-balancer-") as home:
-            ports = [slot.port for slot in self._slots]
+            ports = [*(slot.port for slot in self._slots), self.spare]
             balancer = Balancer(Path(home, "balancer"), self.binary, ports, address=self.address)
             balancer.port = self.port or None
             await balancer.start()
@@ -169,37 +171,47 @@ class _Slot:
                     self.deployment.say(str(error))
 
     async def restart(self) -> None:
-        """Drain its node and start another."""
+        """Start another node beside its own, which then leaves; if that does not start it stays."""
         async with self._busy:
-            await self._drain()
-            with contextlib.suppress(NodeEnded):  # then it is tried again, as one that died
+            old, port = self.node, self.port
+            self.port = self.deployment.spare
+            try:
                 await self.start()
+            except NodeEnded as error:
+                self.deployment.say(str(error))
+                self.port = port
+                return
+            self.deployment.spare = port
+            await self._drain(old)
 
     async def drain(self) -> None:
         """Drain its node for good."""
         async with self._busy:
             self._left = True
-            await self._drain()
+            await self._drain(self.node)
 
-    async def _drain(self) -> None:
-        if self.node is None or not self.node.alive:
+    async def _drain(self, node: NodeProcess | None) -> None:
+        if node is None or not node.alive:
             return
         self.deployment.say(f"{self.name} drains")
-        self.node.process.terminate()
+        node.process.terminate()
         try:
             async with asyncio.timeout(self.deployment.drain_seconds + _BEYOND_DRAIN_SECONDS):
-                code = await self.node.process.wait()
+                code = await node.process.wait()
         except TimeoutError:
             self.deployment.say(f"{self.name} does not end; it is killed")
-            await self.kill()
+            await self._kill(node)
         else:
             self.deployment.say(f"{self.name} ended with {code}")
 
     async def kill(self) -> None:
         """SIGKILL, where there is anything."""
-        if self.node is not None and self.node.alive:
-            self.node.kill()
-            await self.node.process.wait()
+        await self._kill(self.node)
+
+    async def _kill(self, node: NodeProcess | None) -> None:
+        if node is not None and node.alive:
+            node.kill()
+            await node.process.wait()
 
 
 async def _given(process: asyncio.subprocess.Process, log: Path) -> dict[str, str]:

@@ -47,8 +47,7 @@ async def restart_all(cluster: BalancedCluster) -> list[tuple[float, float]]:
     for _ in range(ROLLS):
         for node in list(cluster.nodes):
             began = time.monotonic()
-            assert await node.drain() == 0
-            await cluster.replace(node)
+            assert await cluster.roll(node) == 0
             windows.append((began, time.monotonic() + AFTERWARDS_SECONDS))
     return windows
 
