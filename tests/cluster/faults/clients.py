@@ -48,16 +48,20 @@ async def change_nodes(scene: Scene) -> None:
 
 
 async def open_second_tabs(scene: Scene) -> None:
-    """With the cursor the first one holds; texts it holds none of, so it presents none."""
+    """With the cursor the first one holds; texts it holds none of, so it presents none.
+
+    What had ended before that cursor is not told again.
+    """
     for follower in scene.followers:
         position = follower.client.held.position
+        over = any(follower.has_ended(answer) for answer in follower.answers)
         tab = Follower(
             scene.cluster, follower.door, scene.rng, user=follower.user, name=f"{follower.name} tab"
         )
         tab.client.held.position = position
         if hasattr(tab.client, "last_event_id"):
             tab.client.last_event_id = position
-        tab.answers = follower.answers
+        tab.answers = [] if over else follower.answers
         scene.more.append(tab)
         await tab.start()
 
