@@ -1,4 +1,4 @@
-"""Sealed ends into the database's words."""
+"""Sealed ends into the database's words, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from decimal import Decimal
 
 import msgspec
 
-from server.conversations.store import ConversationStore, EndRecord, MessageRow, StoreUnavailable, UsageRow
+from protocol.frames import GenerationFinished
+from server.conversations.store import (
+    ConversationStore,
+    EndRecord,
+    GenerationRow,
+    MessageRow,
+    NotFound,
+    StoreUnavailable,
+    UsageRow,
+)
 from server.conversations.tokens import estimate_text
 from server.generations.order import EndUnavailable
 from server.generations.sealed import AttemptBill, SealedEnd
@@ -25,6 +34,35 @@ class Ends:
             return await self._store.finish(record_of(end))
         except StoreUnavailable as error:
             raise EndUnavailable from error
+
+    async def read(self, user: str, generation: str) -> SealedEnd | None:
+        """See `EndWriter.read`."""
+        try:
+            row = await self._store.generation(user, generation)
+        except NotFound:
+            return None
+        except StoreUnavailable as error:
+            raise EndUnavailable from error
+        return end_of(row)
+
+
+def end_of(row: GenerationRow) -> SealedEnd | None:
+    """The end in a row; `None` where it has none. What is owed for it is in rows of its own."""
+    if row.finished is None or row.finished_at is None:
+        return None
+    finished = msgspec.convert(row.finished, GenerationFinished)
+    return SealedEnd(
+        user=row.user_id,
+        generation=row.id,
+        conversation=row.conversation_id,
+        reply_to=row.reply_to,
+        message=row.message_id,
+        status=finished.status,
+        finished=finished,
+        bills=(),
+        finished_ms=int(row.finished_at.timestamp() * 1000),
+        is_free_model=bool(finished.message and (finished.message.metadata or {}).get("is_free_model")),
+    )
 
 
 def record_of(end: SealedEnd) -> EndRecord:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from protocol.codes import ErrorCode
 from server.generations import continuation
@@ -78,8 +78,8 @@ class Asking:
         if reader is not None:
             reader.cancel()
             self._room.set()
-            with suppress(asyncio.CancelledError):
-                await reader
+            # not awaited itself: a cancellation of the one who waits would look like the reader's
+            await asyncio.wait([reader])
 
     async def opening(self) -> Opening:
         """What is known of an answer that nobody asked for; the database is waited for.

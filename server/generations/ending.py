@@ -18,8 +18,8 @@ from server.channels.broker import BrokerUnavailable
 from server.generations.house import House
 from server.generations.order import EndUnavailable
 from server.generations.restoring import sealed_state
-from server.generations.sealed import SealedEnd
-from server.generations.store import Gone
+from server.generations.sealed import SealedEnd, encode_end
+from server.generations.store import Fenced, Gone, Sealed
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,33 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+_KNOWN_SECONDS = 1.0
+
+
+async def known_end(house: House, user: str, generation: str) -> SealedEnd | None:
+    """The end that is written down, if there is one and the database says so soon.
+
+    Asked before a generation that seems to run is taken over or written again: the store may have lost its
+    end, which was told.
+    """
+    try:
+        async with asyncio.timeout(_KNOWN_SECONDS):
+            return await house.ends.read(user, generation)
+    except (EndUnavailable, TimeoutError):
+        return None
+
+
+async def tell_again(house: House, end: SealedEnd, *, attempt: int) -> None:
+    """Tell an end that is written down, where the store still has the generation running."""
+    try:
+        await _again(
+            lambda: house.store.seal(end.user, end.generation, expected=attempt, record=encode_end(end))
+        )
+    except (Fenced, Gone):
+        return
+    except Sealed:
+        pass
+    await complete(house, end)
 
 
 async def complete(house: House, end: SealedEnd) -> None:

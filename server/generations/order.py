@@ -80,6 +80,14 @@ class EndWriter(Protocol):
         """
         ...
 
+    async def read(self, user: str, generation: str) -> SealedEnd | None:
+        """The end that was written, without its bills; `None` while there is none.
+
+        Raises:
+            EndUnavailable
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationOrder:

@@ -40,7 +40,7 @@ from server.generations.effects import (
     Tick,
     Yield,
 )
-from server.generations.ending import complete
+from server.generations.ending import complete, known_end
 from server.generations.house import House
 from server.generations.machine import Machine
 from server.generations.order import GenerationOrder, PromptImpossible, encode_plan
@@ -101,6 +101,7 @@ class Run:
         self._stopping = False
         self._begun = resumed is not None
         self._missed = False  # the store holds nothing of it
+        self._rightful = {house.owner, resumed.owner if resumed else house.owner}
         self._estimate = resumed.estimated_response_ms if resumed else house.estimate_ms(machine.model)
 
     # --- facts ------------------------------------------------------------------------------
@@ -138,10 +139,10 @@ class Run:
         self._work.set()
 
     async def look(self, silent_seconds: float) -> None:
-        """Where the store has told nothing for so long, ask it whether it knows of a stop, or nothing at all.
+        """Where the store has told nothing for so long, ask it: of a stop, another owner, or nothing at all.
 
-        The message that tells of a stop may be lost, or everything the store held; a model that says nothing
-        gives no other occasion to notice.
+        The message that tells of a stop may be lost, or everything the store held; another node may have
+        taken over; and a model that says nothing gives no other occasion to notice.
 
         Raises:
             BrokerUnavailable
@@ -150,10 +151,14 @@ class Run:
         if self.over or house.now() - self._answered_at < silent_seconds:
             return
         record = await house.store.read(order.user, order.generation)
-        self._answered_at = house.now()
         if record is None:
+            # the time of this answer does not count: since when it knew of nothing decides who may restore
             self._missed = self._begun
             self._work.set()
+            return
+        self._answered_at = house.now()
+        if record.owner not in self._rightful:
+            self.feed(TakenOver())
         elif record.stop:
             self.stop()
 
@@ -355,10 +360,13 @@ class Run:
         self.feed(TakenOver())
 
     async def _restore(self, gone: Gone, effect: AppendText | None, text: str) -> bool:
-        """Write the state again from memory, if this owner may; text in flight is written with it."""
+        """Write the state again from memory, if this owner may; text in flight is written with it.
+
+        It may not after a pause as long as a lease, nor where an end is written down: another one went on.
+        """
         house, order = self._house, self.order
-        now = house.now()
-        if house.watch.gap_since(self._answered_at, now) > house.limits.lease_seconds:
+        paused = house.watch.gap_since(self._answered_at, house.now()) > house.limits.lease_seconds
+        if paused or await known_end(house, order.user, order.generation) is not None:
             self.feed(TakenOver())
             return False
         shown = self.machine.text[: effect.at] + text if effect else self.machine.text

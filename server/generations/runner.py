@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from server.channels.broker import BrokerUnavailable
 from server.generations.attempts import decode_note
 from server.generations.capabilities import capability
 from server.generations.effects import HandOver, Plan
-from server.generations.ending import complete
+from server.generations.ending import complete, known_end, tell_again
 from server.generations.house import House
 from server.generations.machine import Machine
 from server.generations.order import GenerationOrder, decode_plan
@@ -30,6 +31,7 @@ _TICK_SECONDS = 0.05
 _SWEEP_SECONDS = 1.0
 _SWEEP_LIMIT = 16
 _HAND_OVER_SECONDS = 2.0
+_RETRY_SECONDS = 0.2
 
 
 class Generations:
@@ -38,6 +40,9 @@ class Generations:
     def __init__(self, house: House) -> None:
         self._house = house
         self._runs: dict[str, Run] = {}
+        self._ends: dict[
+            str, str
+        ] = {}  # users, by generations whose decided ends are carried out for the dead
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._away_until = 0.0
         self._sweeping = True
@@ -88,6 +93,7 @@ class Generations:
 
     def _forget(self, generation: str) -> None:
         self._runs.pop(generation, None)
+        self._ends.pop(generation, None)
         task = self._tasks.pop(generation, None)
         if task is not None and not task.cancelled() and task.exception() is not None:
             log.error("a generation's task died", exc_info=task.exception())
@@ -104,18 +110,32 @@ class Generations:
                 run.tick(now)
 
     async def keep_leases(self) -> None:
-        """Renew the leases of everything that runs or ends here, for ever."""
+        """Renew the leases of everything that runs or ends here, for ever.
+
+        A renewal that is not answered in time is tried again at once, or two of them would be a lease apart.
+        """
         seconds = self._house.limits.lease_seconds
+        pause = seconds / 3
         while True:
-            await asyncio.sleep(seconds / 3)
+            await asyncio.sleep(pause)
             runs = [run for run in self._runs.values() if not run.yielded]
             held = [(run.order.user, run.order.generation) for run in runs]
+            held += [(user, generation) for generation, user in self._ends.items()]
+            pause = min(_RETRY_SECONDS, seconds / 3)
             try:
-                await self._house.leases.hold(held, seconds=seconds)
-                await asyncio.gather(*(run.look(seconds / 3) for run in runs))
+                await self._house.leases.hold(held, seconds=seconds, within=seconds / 3)
+                for looked in await asyncio.gather(
+                    *(run.look(seconds / 3) for run in runs), return_exceptions=True
+                ):
+                    if isinstance(looked, BrokerUnavailable):
+                        raise looked
+                    if isinstance(looked, Exception):
+                        log.error("a generation cannot be looked at", exc_info=looked)
             except BrokerUnavailable:
                 # nobody died while the store was away: owners come first when it is back
                 self._away_until = self._house.now() + seconds
+            else:
+                pause = seconds / 3
 
     async def sweep(self) -> None:
         """Take over what lost its owner, for ever."""
@@ -138,8 +158,15 @@ class Generations:
         A few, so that nodes that sweep at the same time share them.
         """
         expired = await self._house.leases.expired(limit=_SWEEP_LIMIT)
-        for user, generation in expired:
-            await self._take_over(user, generation)
+        taken = await asyncio.gather(*(self._take_over(*lease) for lease in expired), return_exceptions=True)
+        for (_, generation), error in zip(expired, taken, strict=True):
+            if isinstance(error, BrokerUnavailable):
+                raise error
+            if isinstance(error, Exception):
+                # one that cannot be read must not keep the others from going on; its lease is the pause
+                log.error(
+                    "a generation cannot be taken over", exc_info=error, extra={"generation": generation}
+                )
         return len(expired) == _SWEEP_LIMIT
 
     def wake(self) -> None:
@@ -158,7 +185,11 @@ class Generations:
         if record is None or (record.status == "concluded" and record.persisted):
             await house.leases.drop(user, generation)
         elif record.status in {"sealed", "concluded"}:
-            self._finish(record)
+            end = decode_end(record.record)
+            self._carry_out(user, generation, complete(house, end))
+        elif (known := await known_end(house, user, generation)) is not None:
+            log.warning("the store has lost an end", extra={"generation": generation})
+            self._carry_out(user, generation, tell_again(house, known, attempt=record.attempt))
         else:
             log.warning(
                 "taking a generation over",
@@ -166,11 +197,12 @@ class Generations:
             )
             self._spawn(self._successor(record))
 
-    def _finish(self, record: GenerationRecord) -> None:
-        end = decode_end(record.record)
-        task = asyncio.create_task(complete(self._house, end), name=f"finish {record.generation}")
-        self._tasks[record.generation] = task
-        task.add_done_callback(lambda _: self._forget(record.generation))
+    def _carry_out(self, user: str, generation: str, ending: Coroutine[Any, Any, None]) -> None:
+        """Carry out an end that is decided; its lease is kept meanwhile."""
+        self._ends[generation] = user
+        task = asyncio.create_task(ending, name=f"finish {generation}")
+        self._tasks[generation] = task
+        task.add_done_callback(lambda _: self._forget(generation))
 
     def _successor(self, record: GenerationRecord) -> Run:
         house = self._house

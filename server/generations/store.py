@@ -211,8 +211,14 @@ class GenerationStore(Protocol):
 class LeaseStore(Protocol):
     """Leases by the store's own clock. A lease belongs to a process."""
 
-    async def hold(self, leases: list[tuple[str, str]], *, seconds: float) -> None:
-        """Take or renew leases on `(user, generation)` for `seconds` from now."""
+    async def hold(
+        self, leases: list[tuple[str, str]], *, seconds: float, within: float | None = None
+    ) -> None:
+        """Take or renew leases on `(user, generation)` for `seconds` from now.
+
+        Raises:
+            BrokerUnavailable: also where no answer comes `within` so many seconds.
+        """
         ...
 
     async def drop(self, user: str, generation: str) -> None:

@@ -1,18 +1,23 @@
-"""A store that lost all it held, while answers are on their way."""
+"""A store that lost what it held, or went back in time, and owners who were away meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+import pytest
 import redis.asyncio
 
 from server.adapters.redis import keys
+from server.channels.broker import BrokerUnavailable
 from server.conversations.custodian import CustodyPace
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
-from tests.running import new_uuid, of_type, running_node
+from tests.adapters.redis.support import a_start
+from tests.running import RunningNode, new_uuid, of_type, running_node
+from tests.scripted.fault_proxy import FaultProxy
 from tests.scripted.waiting import eventually
+from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database, own_services
 
 
@@ -56,5 +61,185 @@ def test_an_answer_whose_model_is_silent_is_not_begun_again_by_others(
                 assert finished["message"]["content"] == "The first answer."
                 assert len(one.simulator.calls()) == 1
                 await one.assert_holds(client, resets=None)
+
+    asyncio.run(scenario())
+
+
+async def asked(client: RecordingClient) -> str:
+    """The generation of a question."""
+    ack = await client.send("message.send", content="hi", client_message_id=new_uuid())
+    return str(ack["generation"])
+
+
+async def answer_kept(node: RunningNode, generation: str) -> str:
+    """The answer the database holds."""
+    async with node.admin() as connection:
+        return str(
+            await connection.fetchval(
+                "SELECT content FROM chat.messages WHERE id ="
+                " (SELECT message_id FROM chat.generations WHERE id = $1)",
+                generation,
+            )
+        )
+
+
+def test_an_end_that_a_failover_took_back_is_told_again_and_no_model_is_asked(
+    services: EmbeddedServices, database: Database
+) -> None:
+    """Architecture §7.1: a replica that is promoted lacks the tail; the end was written down and told."""
+
+    async def scenario() -> None:
+        async with own_services(postgres=False) as lost:
+            url = str(lost.urls.redis_url)
+            async with (
+                running_node(services, database, redis_url=url, lease_seconds=1) as one,
+                redis.asyncio.Redis.from_url(url) as store,
+            ):
+                one.simulator.script(Behaviour(tokens=("All ", "of ", "it."), gate="end", gate_at=2))
+                one.simulator.script(Behaviour(text="Something else altogether."))
+                client = await one.client()
+                user, generation = client.recording.user, await asked(client)
+                await client.wait_for(of_type("delta", generation=generation))
+                held = (keys.generation(user, generation), keys.text(user, generation), keys.active(user))
+                before = {key: await store.dump(key) for key in held}
+                one.simulator.release("end")
+                await client.wait_for(of_type("generation.finished", generation=generation))
+                await one.settled()
+
+                await store.delete(keys.finished(user, generation))
+                for key, value in before.items():
+                    assert value is not None
+                    await store.restore(key, 0, value, replace=True)
+                await store.zadd(keys.LEASES, {f"{user} {generation}": 1})
+
+                async def over() -> bool:
+                    return await store.hget(held[0], "status") == b"concluded"
+
+                assert await eventually(over, what="its end is told again")
+                assert not await store.sismember(keys.active(user), generation)
+                ends = client.recording.of_type("generation.finished")
+                assert {end["message"]["content"] for end in ends} == {"All of it."}
+                assert await answer_kept(one, generation) == "All of it."
+                assert len(one.simulator.calls()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_who_comes_back_does_not_begin_again_what_another_one_ended(
+    services: EmbeddedServices, database: Database
+) -> None:
+    """Architecture §7.4: restoring is for where PostgreSQL knows no end."""
+
+    async def scenario() -> None:
+        async with own_services(postgres=False) as shared:
+            url = str(shared.urls.redis_url)
+            async with (
+                FaultProxy("127.0.0.1", shared.valkey.port or 0) as cable,
+                running_node(services, database, redis_url=cable.url(url), lease_seconds=1) as away,
+                running_node(
+                    services, database, redis_url=url, lease_seconds=1, simulator=away.simulator
+                ) as heir,
+                redis.asyncio.Redis.from_url(url) as store,
+            ):
+                away.simulator.script(Behaviour(tokens=("One ", "two ", "three."), gate="back", gate_at=1))
+                away.simulator.script(Behaviour(text="two, and an end of its own."))
+                asking = await away.client()
+                client = await heir.client(asking.recording.user)
+                user, generation = client.recording.user, await asked(asking)
+                await client.wait_for(of_type("delta", generation=generation))
+                cable.refuse()
+                cable.reset()
+                finished = await client.wait_for(of_type("generation.finished", generation=generation))
+                # its state's time is over, and the mark of its end too
+                await store.delete(
+                    keys.generation(user, generation),
+                    keys.text(user, generation),
+                    keys.finished(user, generation),
+                )
+                await cable.allow()
+                away.simulator.release("back")
+
+                await eventually(lambda: len(away.node.generations) == 0, what="it has let go")
+                assert not await store.exists(keys.generation(user, generation))
+                assert client.recording.of_type("generation.finished") == [finished]
+                assert await answer_kept(heir, generation) == finished["message"]["content"]
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_whose_model_is_silent_notices_that_another_one_went_on(
+    services: EmbeddedServices, database: Database
+) -> None:
+    async def scenario() -> None:
+        async with own_services(postgres=False) as shared:
+            url = str(shared.urls.redis_url)
+            async with (
+                running_node(services, database, redis_url=url, lease_seconds=1) as node,
+                redis.asyncio.Redis.from_url(url) as store,
+            ):
+                node.simulator.script(Behaviour(text="Never said.", gate="never"))
+                client = await node.client()
+                generation = await asked(client)
+                await eventually(lambda: len(node.simulator.calls()) == 1)
+                state = keys.generation(client.recording.user, generation)
+                await store.hset(state, mapping={"owner": "another", "attempt": 2})
+
+                await eventually(lambda: len(node.node.generations) == 0, what="it has let go")
+
+    asyncio.run(scenario())
+
+
+def test_a_state_that_cannot_be_read_keeps_nothing_else_from_going_on(
+    services: EmbeddedServices, database: Database
+) -> None:
+    """What another version wrote, say: the node lives, and takes over what it can."""
+
+    async def scenario() -> None:
+        async with own_services(postgres=False) as shared:
+            url = str(shared.urls.redis_url)
+            async with running_node(services, database, redis_url=url, lease_seconds=1) as node:
+                strange = [a_start(new_uuid(), generation=new_uuid(), plan=b'{"odd":1}') for _ in range(3)]
+                for each in strange:
+                    await node.node.redis.generations.start(each)
+                    await node.node.redis.leases.miss(each.user, each.generation)
+                client = await node.client()
+                node.simulator.script(Behaviour(text="Here."), repeat=True)
+                node.node.generations.wake()
+
+                async def all_claimed() -> bool:
+                    held = [
+                        await node.node.redis.leases.held(each.user, each.generation, seconds=0)
+                        for each in strange
+                    ]
+                    return all(held)
+
+                await eventually(all_claimed, what="each was tried")
+                generation = await asked(client)
+                finished = await client.wait_for(of_type("generation.finished", generation=generation))
+                assert finished["message"]["content"] == "Here."
+                assert node.node.front.ready() is None
+
+    asyncio.run(scenario())
+
+
+def test_renewals_do_not_wait_for_a_connection_that_is_silent(
+    services: EmbeddedServices, database: Database
+) -> None:
+    """Two renewals a lease apart would be a healthy node's death."""
+
+    async def scenario() -> None:
+        async with own_services(postgres=False) as shared:
+            url = str(shared.urls.redis_url)
+            async with (
+                FaultProxy("127.0.0.1", shared.valkey.port or 0) as cable,
+                running_node(services, database, redis_url=cable.url(url)) as node,
+            ):
+                leases, mine = node.node.redis.leases, [(new_uuid(), new_uuid())]
+                await leases.hold(mine, seconds=30, within=5)
+                cable.black_hole()
+                with pytest.raises(BrokerUnavailable):
+                    await leases.hold(mine, seconds=30, within=0.2)
+                async with asyncio.timeout(3):  # the silence would be noticed after five seconds
+                    await leases.hold(mine, seconds=30, within=3)
 
     asyncio.run(scenario())

@@ -78,6 +78,12 @@ class Calls:
             await self._connected()
         return await asyncio.gather(*map(self._ask, many), return_exceptions=True)
 
+    def doubt(self, seconds: float) -> None:
+        """Give the connection up now, if nothing came over it for so long though something was asked."""
+        if self._wire is not None and self._is_silent(seconds):
+            log.warning("the store did not answer in time")
+            self._give_up(self._wire)
+
     async def aclose(self) -> None:
         """Close; who still waits is told `BrokerUnavailable`. Idempotent."""
         self._closed = True
@@ -170,12 +176,16 @@ class Calls:
                         break
                     if not answer.done():
                         answer.set_exception(BrokerUnavailable("not answered in time"))
-                if self._waiting and max(self._waiting[0][1], self._heard_at) <= overdue:
+                if self._is_silent(self._call_seconds):
                     log.warning("the store did not answer in time")
                     return
         finally:
             self._give_up(wire)
             await wire.aclose()
+
+    def _is_silent(self, seconds: float) -> bool:
+        since = asyncio.get_running_loop().time() - seconds
+        return bool(self._waiting) and max(self._waiting[0][1], self._heard_at) <= since
 
     def _give_up(self, wire: Wire) -> None:
         """Close a connection at once and fail its calls, so that whoever asks next gets a new one."""

@@ -122,7 +122,7 @@ class RedisGenerationStore:
         user, generation = record.user, record.generation
         reply = await self._scripts.call(
             "restore",
-            _end_keys(user, generation),
+            [*_end_keys(user, generation), keys.finished(user, generation)],
             [
                 *head_args(user),
                 generation,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from server.adapters.redis import keys
 from server.adapters.redis.scripts import Scripts
+from server.channels.broker import BrokerUnavailable
 
 _AWAY_MS = 3000
 """Every node sweeps about once a second; where none did for so long, the store was away."""
@@ -15,12 +18,24 @@ class RedisLeaseStore:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    async def hold(self, leases: list[tuple[str, str]], *, seconds: float) -> None:
-        """Take or renew leases. With 0 seconds they are given up to whoever sweeps first, who is woken."""
+    async def hold(
+        self, leases: list[tuple[str, str]], *, seconds: float, within: float | None = None
+    ) -> None:
+        """Take or renew leases. With 0 seconds they are given up to whoever sweeps first, who is woken.
+
+        A connection that says nothing `within` so many seconds is given up: leases run out meanwhile.
+        """
         if not leases:
             return
         members = [_member(*lease) for lease in leases]
-        await self._scripts.call("hold_leases", [keys.LEASES], [max(0, round(seconds * 1000)), *members])
+        args: list[str | bytes | int] = [max(0, round(seconds * 1000)), *members]
+        try:
+            async with asyncio.timeout(within):
+                await self._scripts.call("hold_leases", [keys.LEASES], args)
+        except TimeoutError as error:
+            assert within is not None
+            self._scripts.doubt(within)
+            raise BrokerUnavailable("not answered in time") from error
         if seconds <= 0:
             await self._scripts.command("PUBLISH", keys.WAKE, b"")
 

@@ -175,6 +175,11 @@ class Scripts:
                     replies.append(reply)
         return replies
 
+    def doubt(self, seconds: float) -> None:
+        """Use another connection from now on, if this one said nothing for so long though it was asked."""
+        if self._calls is not None:
+            self._calls.doubt(seconds)
+
     async def command(self, *words: Word) -> Any:
         """Run one plain command.
 

@@ -469,6 +469,23 @@ def test_another_process_with_the_same_attempt_is_not_restored_over(redis_url: s
     asyncio.run(scenario())
 
 
+def test_what_was_told_to_have_ended_is_not_restored(redis_url: str) -> None:
+    """Its state's time is over; an owner who was away does not know that another one ended it."""
+
+    async def scenario() -> None:
+        async with an_adapter(redis_url) as adapter:
+            start = await begun(adapter)
+            memory = await adapter.generations.read(start.user, start.generation)
+            assert isinstance(memory, GenerationRecord)
+            await a_seal(1)(adapter, start)
+            assert await a_conclusion()(adapter, start) is not None
+            await a_loss()(adapter, start)
+            assert await adapter.generations.restore(memory) is False
+            assert await adapter.generations.read(start.user, start.generation) is None
+
+    asyncio.run(scenario())
+
+
 def test_a_restored_generation_goes_on_as_if_nothing_had_been(redis_url: str) -> None:
     async def scenario() -> None:
         async with an_adapter(redis_url) as adapter:

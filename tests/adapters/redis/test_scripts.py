@@ -229,6 +229,7 @@ class Model:
 
     def conclude(self, *, persisted: bool) -> object:
         if self.told:
+            self.status = self.status and "concluded"
             return None
         if self.status == "running":
             return ("gone", len(self.text))

@@ -6,7 +6,16 @@
 local g = redis.call('HMGET', KEYS[3], 'status', 'length')
 local persisted = ARGV[5] == '1'
 -- The mark outlives the state, so an end told again long after it is still told once.
-if g[1] == 'concluded' or redis.call('EXISTS', KEYS[7]) == 1 then
+if g[1] == 'concluded' then
+  return {'already'}
+end
+if redis.call('EXISTS', KEYS[7]) == 1 then
+  -- whatever state there is came back after its end was told
+  redis.call('SREM', KEYS[5], ARGV[4])
+  if g[1] then
+    redis.call('HSET', KEYS[3], 'status', 'concluded', 'concluded_ms', now_ms())
+    redis.call('PEXPIRE', KEYS[4], TEXT_MS)
+  end
   return {'already'}
 end
 if g[1] == 'running' then

@@ -1,9 +1,9 @@
 -- uses: head
 -- Write a generation's state again from its owner's memory, where the store lost it or holds less.
--- KEYS head, log, generation, text, active, sealed
+-- KEYS head, log, generation, text, active, sealed, mark of the end
 -- ARGV user, channel, new epoch, generation, attempt, owner, status, length, text attempt, deadline_ms, text,
 --      1 if persisted, then field, value, ...
--- Returns 1, or 0 where another attempt has taken over.
+-- Returns 1, or 0 where another attempt has taken over, or where its end was told and its state has gone.
 local attempt, length, text_attempt = tonumber(ARGV[5]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local g = redis.call('HMGET', KEYS[3], 'attempt', 'owner', 'status', 'length', 'text_attempt', 'stop')
 if g[1] then
@@ -16,6 +16,8 @@ if g[1] then
       and tonumber(g[5]) == text_attempt and tonumber(g[4]) >= length)) then
     return 1
   end
+elseif redis.call('EXISTS', KEYS[7]) == 1 then
+  return 0
 end
 open_head()
 local now = now_ms()
