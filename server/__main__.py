@@ -60,7 +60,11 @@ def main() -> None:
             print(mistake, file=sys.stderr)
         sys.exit(_USAGE)
     if options.command == "token":
-        sys.exit(_token(settings, options.user, options.ttl))
+        try:
+            sys.exit(_token(settings, options.user, options.ttl))
+        except EmbeddedError as error:
+            print(f"EMBEDDED_DATA_DIR: {error}", file=sys.stderr)
+            sys.exit(_USAGE)
     command = {
         "services": _services,
         "migrate": _migrate,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit
@@ -23,6 +25,9 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 _MIN_SECRET_BYTES = 32
 _KEY_BYTES = 32
+_LAST_PORT = 65535
+_SPACE, _DELETE = 0x20, 0x7F
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]\s]*)(?::(?P<port>[0-9]{0,5}))?")
 _SCHEMES = {
     "database_url": ("postgresql", "postgres"),
     "database_admin_url": ("postgresql", "postgres"),
@@ -217,6 +222,25 @@ class Settings(BaseSettings):
             scheme, found, rest = text.partition("://")
             if not found or not rest or scheme not in allowed:
                 raise ValueError(f"must be a URL beginning with {' or '.join(s + '://' for s in allowed)}")
+            for host in re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2].split(","):
+                match = _HOST.fullmatch(host)
+                if match is None or int(match["port"] or 0) > _LAST_PORT:
+                    raise ValueError("the host or the port in it cannot be read")
+        return value
+
+    @field_validator("log_file")
+    @classmethod
+    def _writable(cls, value: str) -> str:
+        path = Path(value)
+        if value and (path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK)):
+            raise ValueError("cannot be written there")
+        return value
+
+    @field_validator("http_referer", "x_title")
+    @classmethod
+    def _headers(cls, value: str) -> str:
+        if any(ord(character) < _SPACE or ord(character) == _DELETE for character in value):
+            raise ValueError("must not hold control characters: it is sent as a header")
         return value
 
     @model_validator(mode="after")

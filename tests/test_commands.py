@@ -231,6 +231,14 @@ def test_a_token_is_refused_with_a_reason(tmp_path: Path, words: list[str], sett
     assert refused.stderr.strip()
 
 
+def test_a_directory_that_cannot_be_made_is_a_mistake_in_its_setting(tmp_path: Path):
+    user = "0198aaaa-0000-4000-8000-000000000001"
+    refused = command(tmp_path, "token", "--user", user, EMBEDDED_DATA_DIR="/proc/x")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("EMBEDDED_DATA_DIR: ")
+
+
 def test_production_embeds_nothing(tmp_path: Path):
     refused = command(tmp_path, "run", APP_ENV="production")
 

@@ -205,6 +205,11 @@ _BAD: list[tuple[str, str]] = [
     ("NOTIFICATION_SERVICE_URL", "//n"), ("AUTH_VERIFY_REMOTE", "sometimes"),
     ("CONTENT_ENCRYPTION_KEYS", "not base64"), ("CONTENT_ENCRYPTION_KEYS", base64.b64encode(b"short").decode()),
     ("RETENTION_DAYS", "0"), ("CONTENT_FILTER", "on"), ("PREMIUM_MODELS_FOR", "everybody"),
+    ("OPENROUTER_BASE_URL", "http://h:bad"), ("DATABASE_URL", "postgresql://u@h:bad/db"),
+    ("DATABASE_READ_URL", "postgresql://h,i:bad/db"), ("REDIS_URL", "redis://:p@h:notaport"),
+    ("REDIS_URL", "redis+sentinel://a:1,b:x/master"), ("RABBITMQ_URL", "amqp://h:70000"),
+    ("AUTH_SERVICE_URL", "http://h:bad"), ("PUBLIC_URL", "https://[::1"), ("ARCHIVE_SERVICE_URL", "http://a b/"),
+    ("HTTP_REFERER", "a\nb"), ("X_TITLE", "a\x7f"), ("LOG_FILE", "/nowhere/at/all.log"), ("LOG_FILE", "/"),
 ]  # fmt: skip
 
 
@@ -216,8 +221,8 @@ def test_a_bad_value_is_refused_by_name(given: Any, name: str, value: str):
 
 def test_every_setting_that_can_be_wrong_is_tried_above():
     free_text = {
-        "HOST", "NODE_ID", "LOG_FILE", "EMBEDDED_DATA_DIR", "DB_HOST", "DB_NAME", "DB_USER", "DB_PASSWORD",
-        "OPENROUTER_API_KEY", "HTTP_REFERER", "X_TITLE", "DEFAULT_MODEL", "FALLBACK_MODEL", "EXTRA_FALLBACK_MODELS",
+        "HOST", "NODE_ID", "EMBEDDED_DATA_DIR", "DB_HOST", "DB_NAME", "DB_USER", "DB_PASSWORD",
+        "OPENROUTER_API_KEY", "DEFAULT_MODEL", "FALLBACK_MODEL", "EXTRA_FALLBACK_MODELS",
         "EMERGENCY_FALLBACK_MODEL", "PREMIUM_MODELS", "EVENTS_EXCHANGE_NAME", "CHAT_QUEUE_NAME",
         # too short ones are refused in production
         "JWT_SECRET", "INTERNAL_SERVICE_KEY",

@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 
 _UNBEGUN_SECONDS = 10.0
 """How long a stop waits for what is accepted to begin: longer than the custodian takes to find it."""
+_KNOWN_SECONDS = 1.0
+"""How long a stop waits for the database to say whose it is; the store that takes it knows that too."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.5
 
@@ -228,6 +230,14 @@ class Turns:
             Refusal
         """
         waited, pause = 0.0, _FIRST_PAUSE
+        try:
+            async with asyncio.timeout(_KNOWN_SECONDS):
+                # one of a deleted conversation is not found, whatever the store still holds of it
+                await self._store.generation(principal.user, generation)
+        except (StoreUnavailable, TimeoutError):
+            pass  # a stop does not need the database
+        except StoreRefused as error:
+            raise refusal_for(error) from error
         try:
             while await self._generation_store.request_stop(principal.user, generation) is None:
                 row = await self._store.generation(principal.user, generation)

@@ -15,7 +15,7 @@ from server.conversations.principal import BadToken, ExpiredToken, Principal
 
 ISSUER = "atma-auth-service"
 AUDIENCE = "atma-services"
-_LEEWAY_SECONDS = 10
+LEEWAY_SECONDS = 10
 _MAX_TOKEN_CHARS = 8192
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
@@ -44,7 +44,7 @@ class Authenticator:
                 token,
                 self._secret,
                 algorithms=["HS256"],
-                leeway=_LEEWAY_SECONDS,
+                leeway=LEEWAY_SECONDS,
                 options={
                     "require": ["exp"],
                     "verify_aud": False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -19,7 +20,7 @@ from server.channels.broker import BrokerUnavailable
 from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal, unavailable
 from server.gateway.addresses import Network, client_address, subject_of
-from server.gateway.auth import canonical_uuid
+from server.gateway.auth import LEEWAY_SECONDS, canonical_uuid
 from server.gateway.endpoint import Asker, Endpoint, Who
 from server.gateway.front import Front
 from server.gateway.problems import Problem, problem_of, unauthenticated
@@ -28,11 +29,11 @@ _MAX_TICKET_CHARS = 128
 
 
 class HeldTicket(msgspec.Struct, frozen=True):
-    """What a ticket stands for."""
+    """What a ticket stands for; without `expires_at` its user's right has no end."""
 
     user: str
     tier: str
-    expires_at: float
+    expires_at: float | None
     issued_at: float | None
 
 
@@ -146,9 +147,10 @@ async def _redeem(front: Front, ticket: str) -> Principal:
     if payload is None:
         raise unauthenticated()
     held = msgspec.json.decode(payload, type=HeldTicket)
-    if held.expires_at <= front.desk.wall():
+    expires_at = math.inf if held.expires_at is None else held.expires_at
+    if expires_at + LEEWAY_SECONDS <= front.desk.wall():
         raise unauthenticated(expired=True)
-    return Principal(held.user, held.tier, held.expires_at, held.issued_at)
+    return Principal(held.user, held.tier, expires_at, held.issued_at)
 
 
 async def _refuse_revoked(front: Front, request: Request, user: Principal) -> None:

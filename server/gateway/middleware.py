@@ -21,6 +21,13 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _FAILED = 500
 
 
+def request_id_of(scope: Scope, new_id: Callable[[], str]) -> str:
+    """The caller's `X-Request-ID` if it is a sane one, else a new one."""
+    given: bytes = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    text = given.decode("latin-1")
+    return text if _SANE.match(text) else new_id()
+
+
 class RequestId:
     """`X-Request-ID`: the caller's if it is a sane one, else a new one; on every answer and log line."""
 
@@ -33,10 +40,7 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        text = given.decode("latin-1")
-        request_id = text if _SANE.match(text) else self._new_id()
-        scope["request_id"] = request_id
+        scope["request_id"] = request_id = request_id_of(scope, self._new_id)
 
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":

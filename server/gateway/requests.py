@@ -8,7 +8,7 @@ import re
 import types
 import typing
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -28,6 +28,7 @@ _KEY_CHARS = 255
 _KEY_NAMESPACE = uuid.UUID("6f1a63a5-3f0e-4d5c-9c35-0c2c1b0f8f5e")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}\Z", re.ASCII)
 _BOUND = re.compile(r"Expected `(int|str|array|object)` (?:of length )?(>=|<=) (\d+)")
+_NOT_ACCEPTABLE = re.compile(r";\s*q\s*=\s*0(\.0*)?\s*(;|$)")
 _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _LEAST_NUMBER, _BEYOND_NUMBERS = -(2**63), 2**64
 _TYPES = {"str": "a string", "int": "a whole number", "bool": "true or false", "object": "an object"}
@@ -101,6 +102,29 @@ def _all_fit(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_all_fit, value))
     return not isinstance(value, int) or _LEAST_NUMBER <= value < _BEYOND_NUMBERS
+
+
+# --- headers ----------------------------------------------------------------------------------
+
+
+def prefers(request: Request, what: str) -> bool:
+    """Whether a `Prefer` header (RFC 7240) names this preference."""
+    return any(name == what for name, _ in _members(request, "prefer"))
+
+
+def accepts(request: Request, kind: str) -> bool:
+    """Whether `Accept` names this media type; what has quality 0 is not acceptable (RFC 9110 §12.4.2)."""
+    return any(
+        name == kind and not _NOT_ACCEPTABLE.search(parameters)
+        for name, parameters in _members(request, "accept")
+    )
+
+
+def _members(request: Request, header: str) -> Iterator[tuple[str, str]]:
+    """The members of a list header, over all its lines, and their parameters; in lower case."""
+    for member in ",".join(request.headers.getlist(header)).lower().split(","):
+        name, mark, parameters = member.partition(";")
+        yield name.strip(), mark + parameters
 
 
 # --- the query and the path -------------------------------------------------------------------

@@ -171,9 +171,18 @@ class StillStreaming(Shape, kw_only=True, frozen=True):
 
 
 class GenerationAccepted(Shape, kw_only=True, frozen=True):
-    """A generation that has not begun."""
+    """A generation that has not begun. While the database is away nothing else is known of it."""
 
     generation: Id
+    conversation: Id | msgspec.UnsetType = msgspec.UNSET
+    message: Id | msgspec.UnsetType = msgspec.UNSET
+    reply_to: Id | msgspec.UnsetType | None = msgspec.UNSET
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    attempt: int | msgspec.UnsetType = msgspec.UNSET
+    estimated_response_ms: int | msgspec.UnsetType = msgspec.UNSET
+    is_free_model: bool | msgspec.UnsetType = msgspec.UNSET
+    length: int | msgspec.UnsetType = msgspec.UNSET
+    elapsed_ms: int | msgspec.UnsetType = msgspec.UNSET
     status: Literal["accepted"]
 
 

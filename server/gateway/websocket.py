@@ -15,7 +15,9 @@ from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal
 from server.gateway.front import Front
 from server.gateway.identity import address_of
+from server.gateway.middleware import request_id_of
 from server.gateway.origins import is_allowed
+from server.gateway.problems import Problem, render
 from server.gateway.wire import EXTENSION, Wire, WireClosed
 from server.session.cursors import Outgoing
 from server.session.machine import error_frame
@@ -89,7 +91,7 @@ class WebSocketDoor:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         await receive()  # websocket.connect
         if not is_allowed(headers.get(b"origin"), headers.get(b"host"), self._front.origins):
-            await send({"type": "websocket.close", "code": 1008})  # before accept: HTTP 403
+            await _refuse(scope, send, request_id_of(scope, self._front.desk.new_id))
             return
         offered: list[str] = scope.get("subprotocols", [])
         selected = SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
@@ -136,3 +138,16 @@ class WebSocketDoor:
         except BadToken:
             return None
         return principal
+
+
+async def _refuse(scope: Scope, send: Send, request_id: str) -> None:
+    """Answer the upgrade with a 403; where the server cannot say more, without a problem in it."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    problem = Problem(403, "FORBIDDEN", "Pages of this origin may not connect.")
+    refusal = render(problem, HTTPConnection(scope))
+    headers = [*refusal.raw_headers, (b"x-request-id", request_id.encode())]
+    start = {"type": "websocket.http.response.start", "status": refusal.status_code, "headers": headers}
+    await send(start)
+    await send({"type": "websocket.http.response.body", "body": bytes(refusal.body)})

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from protocol.frames import Uuid
 from server.gateway.problems import Problem
-from server.gateway.requests import read_body, read_ids, read_query
+from server.gateway.requests import accepts, prefers, read_body, read_ids, read_query
 
 ID = "51b4c9d2-6f0c-4f7e-9a59-0d4a3f1c7e07"
 
@@ -179,6 +179,44 @@ def attempt(raw: bytes) -> Body | Problem:
         return body(raw)
     except Problem as problem:
         return problem
+
+
+def asking(*lines: tuple[str, str]) -> Request:
+    headers = [(name.encode(), value.encode()) for name, value in lines]
+    return Request({"type": "http", "method": "POST", "headers": headers})
+
+
+@pytest.mark.parametrize(
+    ("lines", "preferred"),
+    [
+        (["respond-async"], True),
+        (["Respond-Async; x=1"], True),
+        (["wait=5, respond-async"], True),
+        (["wait=5", "respond-async"], True),
+        ([], False),
+        (["respond-asynchronously"], False),
+        (['foo="respond-async"'], False),
+    ],
+)
+def test_a_preference_is_one_by_its_name(lines: list[str], preferred: bool):
+    request = asking(*(("prefer", line) for line in lines))
+    assert prefers(request, "respond-async") is preferred
+
+
+@pytest.mark.parametrize(
+    ("accept", "accepted"),
+    [
+        ("text/event-stream", True),
+        ("application/json, Text/Event-Stream;q=0.1", True),
+        ("text/event-stream;charset=utf-8", True),
+        ("*/*", False),
+        ("text/event-stream;q=0, application/json", False),
+        ("text/event-stream; q=0.000", False),
+        ("text/event-streams", False),
+    ],
+)
+def test_a_stream_is_for_who_names_it_and_does_not_exclude_it(accept: str, accepted: bool):
+    assert accepts(asking(("accept", accept)), "text/event-stream") is accepted
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), min_size=8, max_size=40))

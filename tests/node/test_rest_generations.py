@@ -72,6 +72,25 @@ def test_a_running_one_tells_where_it_is_and_an_ended_one_how_it_ended(node: Run
     assert "position" not in ended
 
 
+def test_one_that_the_store_holds_nothing_of_tells_what_the_database_knows(
+    node: RunningNode, api: httpx.Client, redis_url: str
+):
+    conversation = begin(api)
+    generation = begin_endless(node, api, conversation)
+    running = api.get(f"/generations/{generation}").json()
+    with redis.Redis.from_url(redis_url, socket_timeout=5.0) as store:
+        (state,) = store.scan_iter(match=f"*:gen:{generation}")
+        store.delete(state)
+
+        accepted = api.get(f"/generations/{generation}").json()
+
+    same = running.keys() - {"status", "length", "elapsed_ms"}
+    assert {name: accepted[name] for name in same} == {name: running[name] for name in same}
+    assert (accepted["status"], accepted["length"]) == ("accepted", 0)
+    assert accepted["elapsed_ms"] >= 0
+    api.post(f"/generations/{generation}/stop")
+
+
 def _ended(api: httpx.Client, generation: str) -> dict[str, Any]:
     body: dict[str, Any] = api.get(f"/generations/{generation}").json()
     return body if body["status"] != "running" else {}

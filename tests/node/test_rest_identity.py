@@ -209,6 +209,30 @@ def test_a_ticket_opens_one_stream_as_its_user(node: RunningNode):
     asyncio.run(go())
 
 
+def test_a_ticket_of_a_user_whom_a_service_vouches_for_opens_a_stream(
+    node: RunningNode, anybody: httpx.Client
+):
+    async def go(ticket: str) -> None:
+        stream = SseClient(node.base, None, user=ME)
+        try:
+            assert (await stream.connect(query={"ticket": ticket}))["user"] == ME
+        finally:
+            await stream.close()
+
+    asyncio.run(go(anybody.post("/tickets", headers={**AS_SERVICE, "X-User-ID": ME}).json()["ticket"]))
+
+
+def test_a_ticket_has_the_leeway_its_token_has(node: RunningNode, anybody: httpx.Client):
+    async def go(ticket: str) -> None:
+        stream = SseClient(node.base, None, user=ME)
+        try:
+            assert (await stream.connect(query={"ticket": ticket}))["type"] == "welcome"
+        finally:
+            await stream.close()
+
+    asyncio.run(go(anybody.post("/tickets", headers=bearer(token_for(ME, ttl=-2))).json()["ticket"]))
+
+
 def test_a_ticket_is_good_for_a_stream_and_nothing_else(anybody: httpx.Client):
     ticket = anybody.post("/tickets", headers=bearer(token_for(ME))).json()["ticket"]
 

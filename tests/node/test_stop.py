@@ -360,6 +360,26 @@ def test_a_stop_asked_twice_is_one_stop(services: EmbeddedServices, database: Da
     asyncio.run(go())
 
 
+def test_the_answer_of_a_deleted_conversation_is_found_by_no_door(
+    services: EmbeddedServices, database: Database
+):
+    async def go() -> None:
+        async with running_node(services, database) as running:
+            client = await running.client()
+            turn = await ask(running, client, held(20))
+            await turn.shown(len(PARTIAL))
+            async with running.http(client.recording.user) as http:
+                deleted = await http.delete(f"/api/chat/conversations/{turn.ack['conversation']}")
+                assert deleted.status_code == 204
+                by_rest = await http.post(f"/api/chat/generations/{turn.generation}/stop")
+            by_socket = await client.send("generation.stop", generation=turn.generation)
+
+            assert (by_rest.status_code, by_rest.json()["code"]) == (404, "NOT_FOUND")
+            assert (by_socket["type"], by_socket["code"]) == ("error", "not_found")
+
+    asyncio.run(go())
+
+
 def test_nobody_stops_the_answer_of_another_user(services: EmbeddedServices, database: Database):
     async def go() -> None:
         async with running_node(services, database) as running:

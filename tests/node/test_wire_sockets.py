@@ -140,9 +140,15 @@ def test_of_the_subprotocols_offered_the_known_one_is_selected_else_the_first_an
 def test_an_origin_that_is_not_allowed_is_refused_with_403(node: RunningNode):
     async def test() -> None:
         for origin in ("https://elsewhere.example", "null"):
+            headers = {"Origin": origin, "X-Request-ID": "mine"}
             with pytest.raises(InvalidStatus) as refusal:
-                await connect(node.ws_url, additional_headers={"Origin": origin}, proxy=None)
-            assert refusal.value.response.status_code == 403
+                await connect(node.ws_url, additional_headers=headers, proxy=None)
+            refused = refusal.value.response
+            assert refused.status_code == 403
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.headers["x-request-id"] == "mine"
+            assert refused.body is not None
+            assert json.loads(refused.body)["code"] == "FORBIDDEN"
         async with connect(node.ws_url, additional_headers={"Origin": node.base}, proxy=None) as socket:
             await socket.ping()
 

@@ -18,6 +18,7 @@ from server.gateway.answers import answer, caught_up, from_store
 from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
 from server.gateway.problems import not_found, problem_of
+from server.gateway.requests import prefers
 from server.gateway.rest.conversations import Title, check_title
 from server.gateway.sse import finished_generation
 from server.gateway.waiting import EndWaiter, in_time
@@ -81,7 +82,7 @@ async def from_assessment(front: Front, asked: Asked[FromAssessment, Nothing]) -
             generation = begun.welcome.id
             if not begun.begun:
                 finished = await finished_generation(front, asked.principal, generation)
-            if finished is None and "respond-async" not in asked.request.headers.get("prefer", ""):
+            if finished is None and not prefers(asked.request, "respond-async"):
                 finished = await in_time(front, waiter.wait(channel, snapshot.head, generation))
     finally:
         front.desk.hub.detach(user, waiter)

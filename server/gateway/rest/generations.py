@@ -8,12 +8,14 @@ import msgspec
 from starlette.responses import Response
 
 from server.channels.broker import BrokerUnavailable
+from server.conversations.principal import Principal
 from server.conversations.refusal import Refusal, unavailable
 from server.gateway import schemas, sse
 from server.gateway.answers import answer
 from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
 from server.gateway.problems import problem_of
+from server.generations.order import decode_plan
 
 _TAG = "generations"
 
@@ -36,8 +38,7 @@ async def show(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     except BrokerUnavailable as error:
         raise problem_of(unavailable()) from error
     if record is None:
-        # accepted, and about to begin
-        return answer({"generation": generation, "status": "accepted"})
+        return answer(await _accepted(front, principal, generation))
     return answer(
         {
             "generation": record.generation,
@@ -55,10 +56,30 @@ async def show(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     )
 
 
+async def _accepted(front: Front, principal: Principal, generation: str) -> dict[str, Any]:
+    """One that is about to begin, or of which nothing can be known while both stores are away."""
+    told: dict[str, Any] = {"generation": generation, "status": "accepted"}
+    row = await sse.known_generation(front, principal, generation)
+    if row is None:
+        return told
+    plan = decode_plan(msgspec.json.encode(row.plan))
+    model = plan.chain[0]
+    return told | {
+        "conversation": row.conversation_id,
+        "message": row.message_id,
+        "reply_to": row.reply_to,
+        "model": model,
+        "attempt": 1,
+        "estimated_response_ms": front.estimate_ms(model),
+        "is_free_model": model in plan.free,
+        "length": 0,
+        "elapsed_ms": max(0, front.desk.wall_ms() - int(row.created_at.timestamp() * 1000)),
+    }
+
+
 async def stop(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`POST /generations/{id}/stop`."""
     generation = asked.ids["generation"]
-    await sse.known_generation(front, asked.principal, generation)
     try:
         await front.desk.turns.stop(asked.principal, generation)
     except Refusal as refusal:

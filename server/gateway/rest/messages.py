@@ -22,7 +22,7 @@ from server.gateway.answers import answer, caught_up, from_store
 from server.gateway.endpoint import Answer, Asked, Endpoint, Nothing
 from server.gateway.front import Front
 from server.gateway.problems import Problem, invalid, problem_of
-from server.gateway.requests import client_message_id
+from server.gateway.requests import accepts, client_message_id, prefers
 from server.gateway.sse import TurnStream, finished_generation
 from server.gateway.waiting import EndWaiter, in_time
 
@@ -135,9 +135,9 @@ async def regenerate(front: Front, asked: Asked[Again, Nothing]) -> Response:
 async def _answer_turn(
     front: Front, request: Request, principal: Principal, accept: Accept, *, regenerated: bool
 ) -> Response:
-    if _EVENT_STREAM in request.headers.get("accept", "").lower():
+    if accepts(request, _EVENT_STREAM):
         return await _stream(front, principal, accept)
-    if _prefers_not_to_wait(request):
+    if prefers(request, "respond-async"):
         accepted = await _accepted(accept)
         return _still_streaming(front, request, accepted)
     return await _wait(front, request, principal, accept, regenerated=regenerated)
@@ -192,12 +192,8 @@ def _still_streaming(front: Front, request: Request, accepted: Accepted) -> Resp
         "status": "streaming",
         "events": f"{base}/generations/{generation}/events",
     }
-    applied = {"Preference-Applied": "respond-async"} if _prefers_not_to_wait(request) else None
+    applied = {"Preference-Applied": "respond-async"} if prefers(request, "respond-async") else None
     return answer(body, status=202, headers=applied)
-
-
-def _prefers_not_to_wait(request: Request) -> bool:
-    return "respond-async" in request.headers.get("prefer", "").lower()
 
 
 def _ended(front: Front, accepted: Accepted, finished: GenerationFinished, *, regenerated: bool) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -34,7 +35,9 @@ class Place(msgspec.Struct, frozen=True):
 async def issue(front: Front, asked: Asked[Nothing, Nothing]) -> Response:
     """`POST /tickets`."""
     user = asked.principal
-    held = HeldTicket(user.user, user.tier, user.expires_at, user.issued_at)
+    # who a service vouches for has no end, which is no number in JSON
+    expires_at = user.expires_at if math.isfinite(user.expires_at) else None
+    held = HeldTicket(user.user, user.tier, expires_at, user.issued_at)
     try:
         ticket = await front.tickets.issue(msgspec.json.encode(held), front.limits.ticket_seconds)
     except BrokerUnavailable as error:
