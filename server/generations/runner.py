@@ -31,7 +31,6 @@ _TICK_SECONDS = 0.05
 _SWEEP_SECONDS = 1.0
 _SWEEP_LIMIT = 16
 _HAND_OVER_SECONDS = 2.0
-_RETRY_SECONDS = 0.2
 
 
 class Generations:
@@ -112,7 +111,8 @@ class Generations:
     async def keep_leases(self) -> None:
         """Renew the leases of everything that runs or ends here, for ever.
 
-        A renewal that is not answered in time is tried again at once, or two of them would be a lease apart.
+        A third of a lease between renewals, half of one for the answer, a tenth until the next try: together
+        less than a lease, so a renewal over a connection that says nothing costs none.
         """
         seconds = self._house.limits.lease_seconds
         pause = seconds / 3
@@ -121,9 +121,9 @@ class Generations:
             runs = [run for run in self._runs.values() if not run.yielded]
             held = [(run.order.user, run.order.generation) for run in runs]
             held += [(user, generation) for generation, user in self._ends.items()]
-            pause = min(_RETRY_SECONDS, seconds / 3)
+            pause = seconds / 10
             try:
-                await self._house.leases.hold(held, seconds=seconds, within=seconds / 3)
+                await self._house.leases.hold(held, seconds=seconds, within=seconds / 2)
                 for looked in await asyncio.gather(
                     *(run.look(seconds / 3) for run in runs), return_exceptions=True
                 ):
