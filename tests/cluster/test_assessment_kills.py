@@ -12,10 +12,11 @@ import time
 
 from server.embedded.openrouter.behaviour import Behaviour
 from server.embedded.services import EmbeddedServices
-from tests.cluster.nodes import Cluster
+from tests.cluster.nodes import Cluster, NodeProcess
 from tests.cluster.pauses import spread
 from tests.cluster.test_takeover import answer
 from tests.node.flow import PATIENT, Flow, a_flow, stages, welcomed
+from tests.scripted.waiting import eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
@@ -35,6 +36,17 @@ def environment(flow: Flow) -> dict[str, str]:
         "EVENTS_EXCHANGE_NAME": flow.exchange,
         "CHAT_QUEUE_NAME": flow.queue,
     }
+
+
+async def listening(cluster: Cluster, node: NodeProcess) -> None:
+    """Wait until events flow to a node: what is published before there is a queue is nobody's."""
+    probe = cluster.sse(node)
+
+    async def healthy() -> bool:
+        health = (await probe.rest("GET", "/health")).json()
+        return bool(health["dependencies"]["rabbitmq"]["status"] == "healthy")
+
+    await eventually(healthy, PATIENT, what="events flow")
 
 
 def test_a_node_killed_anywhere_in_the_flow_leaves_every_student_one_adviser(
@@ -66,6 +78,7 @@ def test_a_node_killed_anywhere_in_the_flow_leaves_every_student_one_adviser(
             a_flow(services, database, rabbitmq_url) as flow,
             Cluster(services, database, count=2, settings=environment(flow)) as cluster,
         ):
+            await asyncio.gather(*(listening(cluster, node) for node in cluster.nodes))
             text = answer(rng, 60)
             cluster.simulator.script(Behaviour(text=text, interval_ms=3.0), repeat=True)
             students = [await student(flow, cluster) for _ in range(KILLS)]
