@@ -31,6 +31,8 @@ _TICK_SECONDS = 0.05
 _SWEEP_SECONDS = 1.0
 _SWEEP_LIMIT = 16
 _HAND_OVER_SECONDS = 2.0
+_HAND_OVER_PACE = 0.02
+_HAND_OVER_AT_ONCE = 4
 
 
 class Generations:
@@ -252,24 +254,40 @@ class Generations:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drain(self, seconds: float) -> None:
-        """Let generations finish for `seconds`, then hand the rest over; nothing new is taken."""
+        """Let generations finish for `seconds`, handing the rest over towards the end; nothing new is taken.
+
+        A few at a time: those who take them build prompts and call models, and readers wait meanwhile.
+        """
         self._sweeping = False
+        spread = min(seconds / 4, len(self._runs) * _HAND_OVER_PACE)
         if self._tasks and seconds > 0:
-            await asyncio.wait(self._tasks.values(), timeout=seconds)
+            await asyncio.wait(self._tasks.values(), timeout=seconds - spread)
         rest = list(self._runs.values())
-        for run in rest:
-            run.feed(HandOver())
+        pause = spread / len(rest) if rest else 0.0
+        handing: list[Run] = []
+        for start in range(0, len(rest), _HAND_OVER_AT_ONCE):
+            few = rest[start : start + _HAND_OVER_AT_ONCE]
+            for run in few:
+                run.feed(HandOver())
+            await asyncio.sleep(pause * len(few))
+            handing = await self._let_go([*handing, *few])
         late = set(self._tasks.values())
         until = self._house.now() + _HAND_OVER_SECONDS
         while late and (left := until - self._house.now()) > 0:
             _, late = await asyncio.wait(late, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             # those that are ready do not wait for the last
-            handed, rest = [run for run in rest if run.yielded], [run for run in rest if not run.yielded]
-            await self._let_go(handed)
+            handing = await self._let_go(handing)
+        await self._let_go(handing)
         for task in late:
             task.cancel()
 
-    async def _let_go(self, runs: list[Run]) -> None:
-        """Leases that are over are the hand-over: whoever sweeps first goes on."""
+    async def _let_go(self, runs: list[Run]) -> list[Run]:
+        """Give up the leases of those that are ready, and say which are not.
+
+        Leases that are over are the hand-over: whoever sweeps first goes on.
+        """
+        ready = [(run.order.user, run.order.generation) for run in runs if run.yielded]
+        others = [run for run in runs if not run.yielded]
         with suppress(BrokerUnavailable):
-            await self._house.leases.hold([(run.order.user, run.order.generation) for run in runs], seconds=0)
+            await self._house.leases.hold(ready, seconds=0)
+        return others
