@@ -169,6 +169,24 @@ def test_the_database_is_one_address_or_parts(given: Any):
     assert given({**parts, "DATABASE_URL": "postgres://u:p@h/d"}).database == "postgres://u:p@h/d"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgresql:///chat?host=/run/postgresql"),
+        ("DATABASE_URL", "postgresql://u:p%2F@[::1]:5432/chat"),
+        ("DATABASE_URL", "postgresql://u:p@one:5432,two/chat?target_session_attrs=read-write"),
+        ("REDIS_URL", "redis://:p@ss@redis_1:6379/0"),
+        ("REDIS_URL", "redis+sentinel://:p@a:26379,b:26379/master/0"),
+        ("REDIS_URL", "redis+cluster://a:7000,[fe80::1%eth0]:7001"),
+        ("RABBITMQ_URL", "amqps://u:p@broker/%2F"),
+        ("ARCHIVE_SERVICE_URL", "http://archive-service:3002/base?x=1"),
+    ],
+)
+def test_an_address_in_any_sound_form_is_taken(given: Any, name: str, value: str):
+    held = getattr(given({name: value}), name.lower())
+    assert (held if isinstance(held, str) else held.get_secret_value()) == value
+
+
 def test_zero_switches_a_limit_off(given: Any):
     limits = [name for name in _NAMES if name.startswith(("RATE_LIMIT", "FREE_MODEL", "API_RATE", "MAX_"))]
     counted = set(limits) - {"MAX_TOKENS", "MAX_ATTEMPTS"}

@@ -33,6 +33,7 @@ _SWEEP_LIMIT = 16
 _HAND_OVER_SECONDS = 2.0
 _HAND_OVER_PACE = 0.02
 _HAND_OVER_AT_ONCE = 4
+_HAND_OVER_STEPS = 64
 
 
 class Generations:
@@ -264,9 +265,10 @@ class Generations:
             await asyncio.wait(self._tasks.values(), timeout=seconds - spread)
         rest = list(self._runs.values())
         pause = spread / len(rest) if rest else 0.0
+        at_once = max(_HAND_OVER_AT_ONCE, len(rest) // _HAND_OVER_STEPS)  # each step is a call of the store
         handing: list[Run] = []
-        for start in range(0, len(rest), _HAND_OVER_AT_ONCE):
-            few = rest[start : start + _HAND_OVER_AT_ONCE]
+        for start in range(0, len(rest), at_once):
+            few = rest[start : start + at_once]
             for run in few:
                 run.feed(HandOver())
             await asyncio.sleep(pause * len(few))

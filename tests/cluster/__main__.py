@@ -3,7 +3,7 @@
     python -m tests.cluster --nodes 3
 
 Settings are those of a node; PORT and HOST are where the balancer listens. Ctrl-C drains the nodes in turn and
-ends everything, a second one ends it at once. SIGUSR1 restarts every node in turn, as a deploy does. A node
+ends everything, a second one ends it at once. SIGUSR1 replaces every node in turn, as a deploy does. A node
 that dies is started again. Logs are in EMBEDDED_DATA_DIR/cluster.
 """
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,48 +24,26 @@ from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database, own_services
 
 
-def test_an_answer_whose_model_is_silent_is_not_begun_again_by_others(
-    services: EmbeddedServices, database: Database
-) -> None:
-    """Architecture §2: a Redis that lost its data is a new epoch; the owner writes its state again."""
+@dataclass
+class OwnStore:
+    """A Redis of the test's own: its address, one that leads over a cable, and a client."""
 
-    async def scenario() -> None:
-        async with own_services(postgres=False) as lost:
-            pace = CustodyPace(patience_seconds=3, unstarted_seconds=0.1)
-            node: dict[str, Any] = {"redis_url": str(lost.urls.redis_url), "lease_seconds": 3, "pace": pace}
-            async with (
-                running_node(services, database, **node) as one,
-                running_node(services, database, simulator=one.simulator, **node),
-                redis.asyncio.Redis.from_url(str(lost.urls.redis_url)) as store,
-            ):
-                one.simulator.script(Behaviour(text="The first answer.", gate="later"))
-                one.simulator.script(Behaviour(text="Another answer, of another call."))
-                client = await one.client()
-                ack = await client.send("message.send", content="hi", client_message_id=new_uuid())
-                generation = ack["generation"]
-                await eventually(lambda: len(one.simulator.calls()) == 1)
+    url: str
+    cable: FaultProxy
+    client: redis.asyncio.Redis
 
-                async def overdue() -> bool:
-                    async with one.admin() as connection:
-                        return bool(
-                            await connection.fetchval(
-                                "SELECT clock_timestamp() - created_at > interval '4 seconds'"
-                                " FROM chat.generations WHERE id = $1",
-                                generation,
-                            )
-                        )
+    @property
+    def over_cable(self) -> str:
+        return self.cable.url(self.url)
 
-                await eventually(overdue, what="it is old enough to be taken for never begun")
-                await store.flushall()
-                state = keys.generation(client.recording.user, generation)
-                await eventually(lambda: store.exists(state), what="its state is written again")
-                one.simulator.release("later")
-                finished = await client.wait_for(of_type("generation.finished", generation=generation))
-                assert finished["message"]["content"] == "The first answer."
-                assert len(one.simulator.calls()) == 1
-                await one.assert_holds(client, resets=None)
 
-    asyncio.run(scenario())
+@contextlib.asynccontextmanager
+async def an_own_store() -> AsyncIterator[OwnStore]:
+    async with own_services(postgres=False) as own:
+        url, port = str(own.urls.redis_url), own.valkey.port
+        assert port is not None
+        async with FaultProxy("127.0.0.1", port) as cable, redis.asyncio.Redis.from_url(url) as client:
+            yield OwnStore(url, cable, client)
 
 
 async def asked(client: RecordingClient) -> str:
@@ -83,44 +64,84 @@ async def answer_kept(node: RunningNode, generation: str) -> str:
         )
 
 
+def test_an_answer_whose_model_is_silent_is_not_begun_again_by_others(
+    services: EmbeddedServices, database: Database
+) -> None:
+    """Architecture §2: a Redis that lost its data is a new epoch; the owner writes its state again."""
+
+    async def scenario() -> None:
+        async with an_own_store() as store:
+            pace = CustodyPace(patience_seconds=3, unstarted_seconds=0.1)
+            node: dict[str, Any] = {"redis_url": store.url, "lease_seconds": 3, "pace": pace}
+            async with (
+                running_node(services, database, **node) as one,
+                running_node(services, database, simulator=one.simulator, **node),
+            ):
+                one.simulator.script(Behaviour(text="The first answer.", gate="later"))
+                one.simulator.script(Behaviour(text="Another answer, of another call."))
+                client = await one.client()
+                generation = await asked(client)
+                await eventually(lambda: len(one.simulator.calls()) == 1)
+
+                async def overdue() -> bool:
+                    async with one.admin() as connection:
+                        return bool(
+                            await connection.fetchval(
+                                "SELECT clock_timestamp() - created_at > interval '4 seconds'"
+                                " FROM chat.generations WHERE id = $1",
+                                generation,
+                            )
+                        )
+
+                await eventually(overdue, what="it is old enough to be taken for never begun")
+                await store.client.flushall()
+                state = keys.generation(client.recording.user, generation)
+                await eventually(lambda: store.client.exists(state), what="its state is written again")
+                one.simulator.release("later")
+                finished = await client.wait_for(of_type("generation.finished", generation=generation))
+                assert finished["message"]["content"] == "The first answer."
+                assert len(one.simulator.calls()) == 1
+                await one.assert_holds(client, resets=None)
+
+    asyncio.run(scenario())
+
+
 def test_an_end_that_a_failover_took_back_is_told_again_and_no_model_is_asked(
     services: EmbeddedServices, database: Database
 ) -> None:
     """Architecture §7.1: a replica that is promoted lacks the tail; the end was written down and told."""
 
     async def scenario() -> None:
-        async with own_services(postgres=False) as lost:
-            url = str(lost.urls.redis_url)
-            async with (
-                running_node(services, database, redis_url=url, lease_seconds=1) as one,
-                redis.asyncio.Redis.from_url(url) as store,
-            ):
-                one.simulator.script(Behaviour(tokens=("All ", "of ", "it."), gate="end", gate_at=2))
-                one.simulator.script(Behaviour(text="Something else altogether."))
-                client = await one.client()
-                user, generation = client.recording.user, await asked(client)
-                await client.wait_for(of_type("delta", generation=generation))
-                held = (keys.generation(user, generation), keys.text(user, generation), keys.active(user))
-                before = {key: await store.dump(key) for key in held}
-                one.simulator.release("end")
-                await client.wait_for(of_type("generation.finished", generation=generation))
-                await one.settled()
+        async with (
+            an_own_store() as store,
+            running_node(services, database, redis_url=store.url, lease_seconds=1) as one,
+        ):
+            one.simulator.script(Behaviour(tokens=("All ", "of ", "it."), gate="end", gate_at=2))
+            one.simulator.script(Behaviour(text="Something else altogether."))
+            client = await one.client()
+            user, generation = client.recording.user, await asked(client)
+            await client.wait_for(of_type("delta", generation=generation))
+            held = (keys.generation(user, generation), keys.text(user, generation), keys.active(user))
+            before = {key: await store.client.dump(key) for key in held}
+            one.simulator.release("end")
+            await client.wait_for(of_type("generation.finished", generation=generation))
+            await one.settled()
 
-                await store.delete(keys.finished(user, generation))
-                for key, value in before.items():
-                    assert value is not None
-                    await store.restore(key, 0, value, replace=True)
-                await store.zadd(keys.LEASES, {f"{user} {generation}": 1})
+            await store.client.delete(keys.finished(user, generation))
+            for key, value in before.items():
+                assert value is not None
+                await store.client.restore(key, 0, value, replace=True)
+            await store.client.zadd(keys.LEASES, {f"{user} {generation}": 1})
 
-                async def over() -> bool:
-                    return await store.hget(held[0], "status") == b"concluded"
+            async def over() -> bool:
+                return await store.client.hget(held[0], "status") == b"concluded"
 
-                assert await eventually(over, what="its end is told again")
-                assert not await store.sismember(keys.active(user), generation)
-                ends = client.recording.of_type("generation.finished")
-                assert {end["message"]["content"] for end in ends} == {"All of it."}
-                assert await answer_kept(one, generation) == "All of it."
-                assert len(one.simulator.calls()) == 1
+            assert await eventually(over, what="its end is told again")
+            assert not await store.client.sismember(keys.active(user), generation)
+            ends = client.recording.of_type("generation.finished")
+            assert {end["message"]["content"] for end in ends} == {"All of it."}
+            assert await answer_kept(one, generation) == "All of it."
+            assert len(one.simulator.calls()) == 1
 
     asyncio.run(scenario())
 
@@ -131,38 +152,35 @@ def test_an_owner_who_comes_back_does_not_begin_again_what_another_one_ended(
     """Architecture §7.4: restoring is for where PostgreSQL knows no end."""
 
     async def scenario() -> None:
-        async with own_services(postgres=False) as shared:
-            url = str(shared.urls.redis_url)
-            async with (
-                FaultProxy("127.0.0.1", shared.valkey.port or 0) as cable,
-                running_node(services, database, redis_url=cable.url(url), lease_seconds=1) as away,
-                running_node(
-                    services, database, redis_url=url, lease_seconds=1, simulator=away.simulator
-                ) as heir,
-                redis.asyncio.Redis.from_url(url) as store,
-            ):
-                away.simulator.script(Behaviour(tokens=("One ", "two ", "three."), gate="back", gate_at=1))
-                away.simulator.script(Behaviour(text="two, and an end of its own."))
-                asking = await away.client()
-                client = await heir.client(asking.recording.user)
-                user, generation = client.recording.user, await asked(asking)
-                await client.wait_for(of_type("delta", generation=generation))
-                cable.refuse()
-                cable.reset()
-                finished = await client.wait_for(of_type("generation.finished", generation=generation))
-                # its state's time is over, and the mark of its end too
-                await store.delete(
-                    keys.generation(user, generation),
-                    keys.text(user, generation),
-                    keys.finished(user, generation),
-                )
-                await cable.allow()
-                away.simulator.release("back")
+        async with (
+            an_own_store() as store,
+            running_node(services, database, redis_url=store.over_cable, lease_seconds=1) as away,
+            running_node(
+                services, database, redis_url=store.url, lease_seconds=1, simulator=away.simulator
+            ) as heir,
+        ):
+            away.simulator.script(Behaviour(tokens=("One ", "two ", "three."), gate="back", gate_at=1))
+            away.simulator.script(Behaviour(text="two, and an end of its own."))
+            asking = await away.client()
+            client = await heir.client(asking.recording.user)
+            user, generation = client.recording.user, await asked(asking)
+            await client.wait_for(of_type("delta", generation=generation))
+            store.cable.refuse()
+            store.cable.reset()
+            finished = await client.wait_for(of_type("generation.finished", generation=generation))
+            # its state's time is over, and the mark of its end too
+            await store.client.delete(
+                keys.generation(user, generation),
+                keys.text(user, generation),
+                keys.finished(user, generation),
+            )
+            await store.cable.allow()
+            away.simulator.release("back")
 
-                await eventually(lambda: len(away.node.generations) == 0, what="it has let go")
-                assert not await store.exists(keys.generation(user, generation))
-                assert client.recording.of_type("generation.finished") == [finished]
-                assert await answer_kept(heir, generation) == finished["message"]["content"]
+            await eventually(lambda: len(away.node.generations) == 0, what="it has let go")
+            assert not await store.client.exists(keys.generation(user, generation))
+            assert client.recording.of_type("generation.finished") == [finished]
+            assert await answer_kept(heir, generation) == finished["message"]["content"]
 
     asyncio.run(scenario())
 
@@ -171,20 +189,18 @@ def test_an_owner_whose_model_is_silent_notices_that_another_one_went_on(
     services: EmbeddedServices, database: Database
 ) -> None:
     async def scenario() -> None:
-        async with own_services(postgres=False) as shared:
-            url = str(shared.urls.redis_url)
-            async with (
-                running_node(services, database, redis_url=url, lease_seconds=1) as node,
-                redis.asyncio.Redis.from_url(url) as store,
-            ):
-                node.simulator.script(Behaviour(text="Never said.", gate="never"))
-                client = await node.client()
-                generation = await asked(client)
-                await eventually(lambda: len(node.simulator.calls()) == 1)
-                state = keys.generation(client.recording.user, generation)
-                await store.hset(state, mapping={"owner": "another", "attempt": 2})
+        async with (
+            an_own_store() as store,
+            running_node(services, database, redis_url=store.url, lease_seconds=1) as node,
+        ):
+            node.simulator.script(Behaviour(text="Never said.", gate="never"))
+            client = await node.client()
+            generation = await asked(client)
+            await eventually(lambda: len(node.simulator.calls()) == 1)
+            state = keys.generation(client.recording.user, generation)
+            await store.client.hset(state, mapping={"owner": "another", "attempt": 2})
 
-                await eventually(lambda: len(node.node.generations) == 0, what="it has let go")
+            await eventually(lambda: len(node.node.generations) == 0, what="it has let go")
 
     asyncio.run(scenario())
 
@@ -195,29 +211,30 @@ def test_a_state_that_cannot_be_read_keeps_nothing_else_from_going_on(
     """What another version wrote, say: the node lives, and takes over what it can."""
 
     async def scenario() -> None:
-        async with own_services(postgres=False) as shared:
-            url = str(shared.urls.redis_url)
-            async with running_node(services, database, redis_url=url, lease_seconds=1) as node:
-                strange = [a_start(new_uuid(), generation=new_uuid(), plan=b'{"odd":1}') for _ in range(3)]
-                for each in strange:
-                    await node.node.redis.generations.start(each)
-                    await node.node.redis.leases.miss(each.user, each.generation)
-                client = await node.client()
-                node.simulator.script(Behaviour(text="Here."), repeat=True)
-                node.node.generations.wake()
+        async with (
+            an_own_store() as store,
+            running_node(services, database, redis_url=store.url, lease_seconds=1) as node,
+        ):
+            strange = [a_start(new_uuid(), generation=new_uuid(), plan=b'{"odd":1}') for _ in range(3)]
+            for each in strange:
+                await node.node.redis.generations.start(each)
+                await node.node.redis.leases.miss(each.user, each.generation)
+            client = await node.client()
+            node.simulator.script(Behaviour(text="Here."), repeat=True)
+            node.node.generations.wake()
 
-                async def all_claimed() -> bool:
-                    held = [
-                        await node.node.redis.leases.held(each.user, each.generation, seconds=0)
-                        for each in strange
-                    ]
-                    return all(held)
+            async def all_claimed() -> bool:
+                held = [
+                    await node.node.redis.leases.held(each.user, each.generation, seconds=0)
+                    for each in strange
+                ]
+                return all(held)
 
-                await eventually(all_claimed, what="each was tried")
-                generation = await asked(client)
-                finished = await client.wait_for(of_type("generation.finished", generation=generation))
-                assert finished["message"]["content"] == "Here."
-                assert node.node.front.ready() is None
+            await eventually(all_claimed, what="each was tried")
+            generation = await asked(client)
+            finished = await client.wait_for(of_type("generation.finished", generation=generation))
+            assert finished["message"]["content"] == "Here."
+            assert node.node.front.ready() is None
 
     asyncio.run(scenario())
 
@@ -228,18 +245,16 @@ def test_renewals_do_not_wait_for_a_connection_that_is_silent(
     """Two renewals a lease apart would be a healthy node's death."""
 
     async def scenario() -> None:
-        async with own_services(postgres=False) as shared:
-            url = str(shared.urls.redis_url)
-            async with (
-                FaultProxy("127.0.0.1", shared.valkey.port or 0) as cable,
-                running_node(services, database, redis_url=cable.url(url)) as node,
-            ):
-                leases, mine = node.node.redis.leases, [(new_uuid(), new_uuid())]
-                await leases.hold(mine, seconds=30, within=5)
-                cable.black_hole()
-                with pytest.raises(BrokerUnavailable):
-                    await leases.hold(mine, seconds=30, within=0.2)
-                async with asyncio.timeout(3):  # the silence would be noticed after five seconds
-                    await leases.hold(mine, seconds=30, within=3)
+        async with (
+            an_own_store() as store,
+            running_node(services, database, redis_url=store.over_cable) as node,
+        ):
+            leases, mine = node.node.redis.leases, [(new_uuid(), new_uuid())]
+            await leases.hold(mine, seconds=30, within=5)
+            store.cable.black_hole()
+            with pytest.raises(BrokerUnavailable):
+                await leases.hold(mine, seconds=30, within=0.2)
+            async with asyncio.timeout(3):  # the silence would be noticed after five seconds
+                await leases.hold(mine, seconds=30, within=3)
 
     asyncio.run(scenario())
