@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -48,10 +49,12 @@ def own() -> Iterator[EmbeddedServices]:
 
 
 def signalled(server: Postgres, do: Callable[[psutil.Process], None]) -> None:
-    """The server and all its children: one of them serves each connection."""
+    """The server, then its children: one of them serves each connection, and may end before its turn comes."""
     first = psutil.Process(server.pid)
-    for process in (first, *first.children(recursive=True)):
-        do(process)
+    do(first)
+    for child in first.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            do(child)
 
 
 async def is_back(store: PostgresConversationStore) -> None:
