@@ -37,6 +37,8 @@ def test_some_closes_are_the_end_until_the_user_says_otherwise(stage: Stage):
             await freeze(chat.page)
             before = await sockets(chat.page)
             await chat.line.close(code)
+            # two codes have the same words: they may still be those of the close before
+            await expect(chat.connection).to_have_attribute("data-state", "stopped")
             await expect(chat.banner).to_contain_text(words)
             await chat.page.clock.run_for(600_000)
             await chat.page.evaluate("dispatchEvent(new Event('online'))")
