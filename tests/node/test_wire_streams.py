@@ -148,8 +148,8 @@ def test_events_welcome_and_synced_have_the_position_as_id_and_others_none(node:
                     replayed = [e.id for e in events if e.id and e.event not in {"welcome", "synced"}]
                     assert replayed == [f"{epoch}:{int(last) - missed + n}" for n in range(1, missed + 1)]
 
-            release(node, gate)
             await client.connect()
+            release(node, gate)
             await client.wait_for(lambda _: generation in client.held.finished)
 
     go(test())
