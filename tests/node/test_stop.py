@@ -229,16 +229,17 @@ def test_an_answer_stopped_while_it_waits_to_ask_again_asks_nobody(
     async def go() -> None:
         async with running_node(services, database) as running:
             client = await running.client()
-            # the same model is asked again, after a moment
-            turn = await ask(running, client, Behaviour(before_headers="reset"), Behaviour(text=TEXT))
-            await turn.heard("generation.switched")
+            # no model is left, and the last is asked again after as long as it said
+            limited = Behaviour(error="capacity_exhausted", headers={"Retry-After": "5"})
+            turn = await ask(running, client, limited, limited, limited, Behaviour(text=TEXT))
+            await turn.heard("generation.switched", attempt=4)
 
             await stop(turn)
 
             finished = await turn.finished()
             assert (finished["status"], finished["message"]) == ("cancelled", None)
-            assert [segment["attempt"] for segment in finished["segments"]] == [1, 2]
-            assert len(turn.calls) == 1
+            assert [segment["attempt"] for segment in finished["segments"]] == [1, 2, 3, 4]
+            assert len(turn.calls) == 3
             await running.assert_holds(client)
 
     asyncio.run(go())

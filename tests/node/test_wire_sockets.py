@@ -443,7 +443,9 @@ def test_a_running_text_goes_on_at_the_code_point_the_client_holds(node: Running
             for at in (*range(len(TEXT) + 1), len(TEXT) + 1):
                 texts = {generation.upper(): {"attempt": 1, "at": at}}
                 async with a_session(node, client.recording.user, position=position, texts=texts) as again:
-                    welcome, state, *deltas, synced = [each.frame for each in again.recording.heard]
+                    heard = [each.frame for each in again.recording.heard]
+                    # a machine that is slow today gets a notice, too
+                    welcome, state, *deltas, synced = [f for f in heard if f["type"] != "interim"]
                     begins = at if at <= len(TEXT) else 0
                     assert (welcome["resume"], synced["type"]) == ("live", "synced")
                     assert (state["type"], state["length"], state["attempt"]) == (
@@ -464,9 +466,13 @@ def test_a_running_text_goes_on_at_the_code_point_the_client_holds(node: Running
             synced_at = await client.send("sync", texts={generation: {"attempt": 1, "at": 7}})
             assert synced_at["position"] == client.held.position
             await client.wait_for(of_type("synced"), since=mark)
-            assert [
-                (f["type"], f.get("at")) for f in (each.frame for each in client.recording.heard[mark:])
-            ] == [("ack", None), ("generation.state", None), ("delta", 7), ("synced", None)]
+            heard = [each.frame for each in client.recording.heard[mark:]]
+            assert [(f["type"], f.get("at")) for f in heard if f["type"] != "interim"] == [
+                ("ack", None),
+                ("generation.state", None),
+                ("delta", 7),
+                ("synced", None),
+            ]
             release(node, gate)
             await client.wait_for(of_type("generation.finished"))
 
