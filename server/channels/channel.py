@@ -80,7 +80,6 @@ class Channel:
 
     __slots__ = (
         "_bytes",
-        "_wall_ms",
         "buffered",
         "entries",
         "epoch",
@@ -90,6 +89,7 @@ class Channel:
         "stale",
         "texts",
         "user",
+        "wall_ms",
     )
 
     def __init__(self, user: str, wall_ms: Callable[[], int]) -> None:
@@ -104,7 +104,7 @@ class Channel:
         # arrivals while a snapshot is being read; applied after it
         self.buffered: list[Arrival] | None = None
         self._bytes = 0
-        self._wall_ms = wall_ms
+        self.wall_ms = wall_ms
 
     @property
     def position(self) -> Position:
@@ -178,7 +178,7 @@ class Channel:
                 length=0,
                 elapsed_ms=0,
             )
-            self.texts[event.generation] = LiveText(state, self._wall_ms(), GrowingText())
+            self.texts[event.generation] = LiveText(state, self.wall_ms(), GrowingText())
 
     def _switch(self, event: Switched) -> None:
         live = self.texts.get(event.generation)

@@ -10,6 +10,13 @@ import msgspec
 from protocol.frames import GenerationStarted
 
 
+class Announced(msgspec.Struct):
+    """Of `generation.started` and `generation.switched`: the attempt whose text may follow."""
+
+    generation: str
+    attempt: int
+
+
 class Switched(msgspec.Struct):
     """Of `generation.switched`."""
 
@@ -41,6 +48,7 @@ class Finished(msgspec.Struct):
     length: int
 
 
+read_announced = msgspec.json.Decoder(Announced).decode
 read_started = msgspec.json.Decoder(GenerationStarted).decode
 read_switched = msgspec.json.Decoder(Switched).decode
 read_finished = msgspec.json.Decoder(Finished).decode

@@ -237,7 +237,7 @@ async def known_generation(front: Front, principal: Principal, generation: str) 
 
 def _pump(front: Front, stream: EventStream, principal: Principal) -> Pump:
     desk = front.desk
-    return Pump(principal.user, stream.outlet, desk.broker, wall_ms=desk.wall_ms, on_revoked=stream.revoked)
+    return Pump(principal.user, stream.outlet, desk.broker, on_revoked=stream.revoked)
 
 
 def _texts(given: str | None) -> dict[str, TextCursor] | None:

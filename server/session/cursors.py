@@ -17,11 +17,13 @@ from protocol.frames import TextCursor
 from protocol.position import Position
 from server.channels.broker import LogEntry
 from server.channels.channel import Channel, LiveText, kind_of
+from server.channels.events import read_announced
 
 BATCH_BYTES = 32 * 1024
 _DELTA_CHARS = 4096
 # `type`, then an id or two: they stand at the beginning, before anything a user wrote
 _IDS = 160
+_ANNOUNCING = frozenset({"generation.started", "generation.switched"})
 
 
 class Need(Enum):
@@ -86,13 +88,15 @@ class TurnFilter:
 class Cursors:
     """An offset in the log of `epoch` and a cursor in each text.
 
-    `only` narrows what is collected to one turn.
+    `only` narrows what is collected to one turn. `told` has the newest attempt the reader was told of, by
+    generation: no text of another comes before a `generation.state` that tells of it.
     """
 
     epoch: str
     offset: int
     texts: dict[str, TextCursor] = field(default_factory=dict)
     only: TurnFilter | None = None
+    told: dict[str, int] = field(default_factory=dict)
 
     def collect(self, channel: Channel) -> Batch | Need:
         """The next frames. All there are, unless the batch is full."""
@@ -104,7 +108,7 @@ class Cursors:
         batch = Batch()
         if self.take(entries, channel, batch):
             for live in channel.texts.values():
-                if live.ended is None and not self.take_text(live, batch):
+                if live.ended is None and not self.take_text(live, channel, batch):
                     break
         return batch
 
@@ -117,19 +121,26 @@ class Cursors:
                 # the channel may lack text that comes before it
                 return True
             kind = kind_of(entry.body)
-            if kind == "generation.finished" and not self._take_ended(entry, channel, batch):
-                return False
+            if kind == "generation.finished":
+                if not self._take_ended(entry, channel, batch):
+                    return False
+            elif kind in _ANNOUNCING:
+                announced = read_announced(entry.body)
+                self.told[announced.generation] = announced.attempt
             self.offset = entry.offset
             if self.only is None or self.only.wants(kind, entry.body):
                 position = str(Position(self.epoch, entry.offset))
                 batch.add(Outgoing(kind, with_position(entry.body, position), position))
         return True
 
-    def take_text(self, live: LiveText, batch: Batch) -> bool:
+    def take_text(self, live: LiveText, channel: Channel, batch: Batch) -> bool:
         """Collect what a text has beyond its cursor; `False`: some is left for later."""
         if not self.follows(live):
             return True
         generation, text = live.state.generation, live.text
+        if live.state.attempt > self.told.get(generation, 0):
+            # no event of this log told of it: a lost store has it again, or the client has just come
+            batch.add(self.state(live, channel.wall_ms()))
         cursor = self.texts.get(generation)
         if cursor is None:
             attempt, at = text.attempt, 0
@@ -155,7 +166,8 @@ class Cursors:
         return self.only is None or live.state.generation == self.only.generation
 
     def state(self, live: LiveText, now_ms: int) -> Outgoing:
-        """The `generation.state` of a running generation; for clients that just arrived."""
+        """The `generation.state` of a running generation, which is told by it."""
+        self.told[live.state.generation] = live.state.attempt
         state = msgspec.structs.replace(
             live.state, length=live.text.length, elapsed_ms=max(0, now_ms - live.started_ms)
         )
@@ -166,20 +178,23 @@ class Cursors:
         self.texts = dict(texts or {})
 
     def forget(self, channel: Channel) -> None:
-        """Drop cursors into what is no text of the channel: a client may present any number of them."""
+        """Drop what is about no text of the channel: a client may present any number of cursors."""
         self.texts = {name: cursor for name, cursor in self.texts.items() if name in channel.texts}
+        self.told = {name: attempt for name, attempt in self.told.items() if name in channel.texts}
 
     def restart(self, at: Position) -> None:
         """Begin again at another place in the log, texts from their start."""
         self.epoch, self.offset = at
         self.texts.clear()
+        self.told.clear()
 
     def _take_ended(self, end: LogEntry, channel: Channel, batch: Batch) -> bool:
         """Collect what is left of the text that `end` ends; `False`: some is left for later."""
         for generation, live in channel.texts.items():
             if live.ended == end.offset:
-                if not self.take_text(live, batch):
+                if not self.take_text(live, channel, batch):
                     return False
                 self.texts.pop(generation, None)
+                self.told.pop(generation, None)
                 break
         return True

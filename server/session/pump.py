@@ -22,7 +22,7 @@ _RETRY_SECONDS = 0.5
 
 
 class Pump:
-    """A reader of one channel that writes to one outlet. `wall_ms` is this node's clock."""
+    """A reader of one channel that writes to one outlet."""
 
     __slots__ = (
         "_awake",
@@ -33,7 +33,6 @@ class Pump:
         "_sleeper",
         "_sync",
         "_user",
-        "_wall_ms",
         "cursors",
     )
 
@@ -43,7 +42,6 @@ class Pump:
         outlet: Outlet,
         broker: Broker,
         *,
-        wall_ms: Callable[[], int],
         on_revoked: Callable[[], None],
         only: TurnFilter | None = None,
     ) -> None:
@@ -52,7 +50,6 @@ class Pump:
         self._user = user
         self._outlet = outlet
         self._broker = broker
-        self._wall_ms = wall_ms
         # an `asyncio.Event` does the same and takes a kilobyte for it
         self._awake = False
         self._sleeper: asyncio.Future[None] | None = None
@@ -144,15 +141,12 @@ class Pump:
             TransportClosed
         """
         for live in channel.running():
-            told = 0
-            more = self.cursors.follows(live)
+            # whatever it was told before
+            self.cursors.told.pop(live.state.generation, None)
+            more = True
             while more:
                 batch = Batch()
-                if live.state.attempt > told:
-                    # again where it switched while the client was slow: no text of an attempt comes before
-                    told = live.state.attempt
-                    batch.add(self.cursors.state(live, self._wall_ms()))
-                more = not self.cursors.take_text(live, batch)
+                more = not self.cursors.take_text(live, channel, batch)
                 await self._send(batch.frames)
 
     # --- delivering -----------------------------------------------------------------------------

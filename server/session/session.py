@@ -227,7 +227,7 @@ class Session:
                 retry_after_ms=_COME_BACK_MS,
             )
         self.principal = principal
-        pump = Pump(principal.user, self.outlet, desk.broker, wall_ms=desk.wall_ms, on_revoked=self._revoked)
+        pump = Pump(principal.user, self.outlet, desk.broker, on_revoked=self._revoked)
         channel, snapshot = await desk.hub.attach(principal.user, pump)
         self.pump, self._gaps = pump, desk.hub.gaps
         where = continue_from(resume.position if resume else None, snapshot)

@@ -15,7 +15,6 @@ from server.channels.broker import LogEntry
 from server.channels.channel import Channel
 from server.session.cursors import Batch, Cursors, Need, Outgoing
 from server.session.resume import continue_from
-from tests.channels.mending import NODE_MS
 from tests.channels.story import Story
 from tests.oracle_wire import Violation, check_ends, check_log, check_texts
 from tests.scripted.held import Held
@@ -122,11 +121,11 @@ class ReaderThatIsCut:
     def _states(self) -> None:
         for live in self.channel.running():
             if self.cursors is not None:
-                self._send([self.cursors.state(live, NODE_MS)])
+                self.cursors.told.pop(live.state.generation, None)
             full = True
             while full and self.cursors is not None:
                 batch = Batch()
-                full = not self.cursors.take_text(live, batch)
+                full = not self.cursors.take_text(live, self.channel, batch)
                 self._send(batch.frames)
         if self.cursors is not None:
             self.cursors.forget(self.channel)

@@ -19,7 +19,9 @@ from tests.session.reading import ReaderThatIsCut
 
 
 def at_the_head(channel: Channel, **other: Any) -> Cursors:
-    return Cursors(*channel.position, **other)
+    """The cursors of a reader who was told of what runs."""
+    told = {generation: live.state.attempt for generation, live in channel.texts.items()}
+    return Cursors(*channel.position, **{"told": told} | other)
 
 
 def collected(cursors: Cursors, channel: Channel) -> list[dict[str, Any]]:
@@ -176,7 +178,7 @@ def test_events_that_are_not_in_memory_need_the_log() -> None:
     hear(channel, story.settle(generation))
 
     assert Cursors("e0", 0).collect(channel) is Need.LOG
-    assert brief(collected(Cursors("e0", 1), channel)) == [("usage.settled",)]
+    assert brief(collected(Cursors("e0", 1), channel)) == [("usage.settled",), ("generation.state",)]
 
 
 def test_a_restart_begins_at_the_head_with_texts_from_their_start() -> None:
@@ -188,7 +190,50 @@ def test_a_restart_begins_at_the_head_with_texts_from_their_start() -> None:
 
     cursors.restart(channel.position)
 
-    assert brief(collected(cursors, channel)) == [(1, 0, "Hello")]
+    assert brief(collected(cursors, channel)) == [("generation.state",), (1, 0, "Hello")]
+
+
+def test_a_generation_the_lost_store_has_again_is_told_by_its_state_before_its_text() -> None:
+    story = Story()
+    channel = a_channel(story)
+    generation, started = story.start()
+    hear(channel, [*started, *story.append(generation, "Hello")])
+    story.lose_epoch(tail=0, all_texts=True)
+    mend(channel, story)
+    # it comes while the owner has not written it again
+    cursors = at_the_head(channel)
+    assert collected(cursors, channel) == []
+
+    story.append(generation, " you")
+    mend(channel, story)
+
+    state, *text = collected(cursors, channel)
+    assert (state["type"], state["generation"], state["length"]) == ("generation.state", generation, 9)
+    assert brief(text) == [(1, 0, "Hello you")]
+    hear(channel, story.append(generation, "!"))
+    assert brief(collected(cursors, channel)) == [(1, 9, "!")]
+
+
+def test_an_attempt_is_told_once_by_the_event_or_by_a_state() -> None:
+    story = Story()
+    channel = a_channel(story)
+    generation, started = story.start()
+    hear(channel, started)
+    cursors = at_the_head(channel)
+    hear(channel, [*story.switch(generation), *story.append(generation, "Two")])
+    assert brief(collected(cursors, channel)) == [("generation.switched",), (2, 0, "Two")]
+
+    # its switch went with the log
+    story.lose_epoch(tail=0, all_texts=False)
+    mend(channel, story)
+    cursors.restart(channel.position)
+    assert brief(collected(cursors, channel)) == [("generation.state",), (2, 0, "Two")]
+    hear(channel, [*story.switch(generation), *story.append(generation, " three", at=3)])
+    assert brief(collected(cursors, channel)) == [("generation.switched",), (3, 3, " three")]
+
+    hear(channel, story.finish(generation))
+    assert brief(collected(cursors, channel)) == [("generation.finished",)]
+    assert cursors.told == {}
 
 
 # --- texts --------------------------------------------------------------------------------------
@@ -244,10 +289,12 @@ def test_cursors_into_what_is_no_text_are_forgotten() -> None:
     channel = a_channel(story)
     cursors = at_the_head(channel)
     cursors.present({an_id(n): TextCursor(attempt=1, at=0) for n in (1, 50, 51)})
+    cursors.told[an_id(50)] = 1
 
     cursors.forget(channel)
 
     assert list(cursors.texts) == [generation]
+    assert cursors.told == {generation: 1}
 
 
 def test_a_cursor_goes_with_its_text() -> None:
