@@ -33,7 +33,7 @@ from tests import oracle
 from tests.scripted.recording import Frame
 from tests.scripted.sse_client import SseClient
 from tests.scripted.tokens import SECRET, token_for
-from tests.scripted.waiting import DEADLINE_SECONDS, eventually
+from tests.scripted.waiting import eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
@@ -44,6 +44,9 @@ MODELS = (
     "openrouter/free",
 )
 """The configured chain, in order."""
+
+SETTLED_SECONDS = 45.0
+"""A bill asked for in vain (its claimant died, the upstream was slow) is asked for again 5, 15 and 35 s later."""
 
 # limits that tests of other things must not meet, and clocks that do not keep them waiting
 _SETTINGS: dict[str, Any] = {
@@ -124,7 +127,7 @@ class Truth:
             )
         return {"calls": calls, "intended": intended or {}}
 
-    async def settled(self, within: float = DEADLINE_SECONDS) -> None:
+    async def settled(self, within: float = SETTLED_SECONDS) -> None:
         """Wait until no generation is open, nothing is to be settled and nothing waits to be told."""
 
         async def quiet() -> bool:

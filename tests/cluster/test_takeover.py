@@ -45,7 +45,7 @@ def test_every_kill_of_the_writing_node_leaves_one_exact_answer(
     rng = random.Random(seed)
     moved: list[float] = []
 
-    async def one_kill(cluster: Cluster, text: str) -> None:
+    async def one_answer(cluster: Cluster, text: str) -> None:
         sender, reader = rng.sample(cluster.nodes, 2)
         client = await cluster.client(sender)
         tab = await cluster.client(reader, client.recording.user)
@@ -81,15 +81,16 @@ def test_every_kill_of_the_writing_node_leaves_one_exact_answer(
         async with Cluster(services, database, count=2) as cluster:
             text = answer(rng)
             cluster.simulator.script(Behaviour(text=text, interval_ms=3.0), repeat=True)
-            for _ in range(KILLS):
-                await one_kill(cluster, text)
+            # an answer may be over before its node is killed
+            for _ in range(4 * KILLS):
+                if len(moved) < KILLS:
+                    await one_answer(cluster, text)
             recorded = [client for client in cluster.clients if isinstance(client, RecordingClient)]
             await cluster.assert_holds(*recorded, intended=_intended(recorded, text))
 
     asyncio.run(go())
-    moved.sort()
-    print(f"{len(moved)} kills, text moved again after {moved[0]:.2f} to {moved[-1]:.2f} s")  # noqa: T201
-    assert moved
+    assert len(moved) == KILLS
+    print(f"{KILLS} kills, text moved again after {min(moved):.2f} to {max(moved):.2f} s")  # noqa: T201
     assert moved[-1] < WITHIN_SECONDS
 
 

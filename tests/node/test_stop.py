@@ -45,7 +45,7 @@ async def stop(turn: Turn) -> Frame:
 
 async def assert_left(call: Call) -> None:
     """The upstream saw its reader leave."""
-    assert await eventually(lambda: call.state == "aborted", within=2.0, what="the connection is closed")
+    assert await eventually(lambda: call.state == "aborted", what="the connection is closed")
 
 
 async def from_its_session(running: RunningNode, turn: Turn) -> None:
@@ -430,6 +430,6 @@ def test_an_answer_stopped_at_any_moment_is_whole_or_a_beginning(
             assert {end["status"] for end in ends} <= {"completed", "cancelled"}
             await running.assert_holds(*clients, intended={turn.generation: TEXT for turn in turns})
             calls = running.simulator.calls()
-            assert await eventually(lambda: all(call.state != "open" for call in calls), within=2.0)
+            assert await eventually(lambda: all(call.state != "open" for call in calls))
 
     asyncio.run(go())
