@@ -409,7 +409,8 @@ def test_an_answer_stopped_at_any_moment_is_whole_or_a_beginning(
 
     async def go() -> None:
         async with running_node(services, database, **PAID) as running:
-            clients = [await running.client(tier=tier) for tier in ("free", "premium")]
+            # enough of them that none says too much at once, however late the node hears it
+            clients = [await running.client(tier=tier) for tier in ("free", "premium") * 4]
 
             async def one(number: int) -> Turn:
                 first = Behaviour(text=TEXT, interval_ms=2, fail=Failure(how="eof", at=rng.randint(0, 80)))
