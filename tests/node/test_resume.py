@@ -33,7 +33,8 @@ def script(running: RunningNode, text: str) -> None:
     """Answers of a second or two; some break off in the middle and are continued by the next model."""
     slow = Behaviour(text=text, interval_ms=5.0)
     breaking = msgspec.structs.replace(slow, fail=Failure(how="error", at=80))
-    continuing = msgspec.structs.replace(slow, continuation="overlap:12")
+    # half as much may say too little to be known again: two digits and a bullet
+    continuing = msgspec.structs.replace(slow, continuation="overlap:24")
     running.simulator.script(slow, breaking, continuing, repeat=True)
 
 

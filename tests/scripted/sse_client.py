@@ -153,15 +153,16 @@ class SseClient(Listener):
 
     async def cut(self) -> None:
         """End the TCP connection with a reset."""
-        if self._response is not None and self._reader is not None:
-            stream = self._response.extensions.get("network_stream")
+        response, reader = self._response, self._reader
+        self._response = self._reader = None
+        if response is not None and reader is not None:
+            stream = response.extensions.get("network_stream")
             sock = stream.get_extra_info("socket") if stream is not None else None
             if sock is not None and sock.fileno() >= 0:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-            await self._response.aclose()
-        self._response = self._reader = None
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            await response.aclose()
 
     async def close(self) -> None:
         """Cut, and give everything back."""
