@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.05
 _SWEEP_SECONDS = 1.0
 _SWEEP_LIMIT = 16
+_LEFT_WHERE_OVERDUE = 7 / 12
+"""Of a lease, which is renewed when two thirds of it are left: the renewal is late."""
+_ORPHANS_LIMIT = 512
+_SURE_SECONDS = 0.7
+"""An owner that is not heard may connect again; one that is not heard so much later has not."""
 _HAND_OVER_SECONDS = 2.0
 _HAND_OVER_PACE = 0.02
 _HAND_OVER_AT_ONCE = 4
@@ -46,6 +51,7 @@ class Generations:
             str, str
         ] = {}  # users, by generations whose decided ends are carried out for the dead
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._orphans: dict[tuple[str, str], float] = {}  # leases of owners not heard, and since when
         self._away_until = 0.0
         self._sweeping = True
         self._woken = asyncio.Event()
@@ -152,6 +158,7 @@ class Generations:
             try:
                 while await self._take_some() and self._sweeping:
                     pass
+                await self._take_orphans()
             except BrokerUnavailable:
                 self._away_until = self._house.now() + self._house.limits.lease_seconds
 
@@ -161,8 +168,31 @@ class Generations:
         A few, so that nodes that sweep at the same time share them.
         """
         expired = await self._house.leases.expired(limit=_SWEEP_LIMIT)
-        taken = await asyncio.gather(*(self._take_over(*lease) for lease in expired), return_exceptions=True)
-        for (_, generation), error in zip(expired, taken, strict=True):
+        await self._take(expired)
+        return len(expired) == _SWEEP_LIMIT
+
+    async def _take_orphans(self) -> None:
+        """Take over from owners that are gone, without waiting for their leases to run out.
+
+        Gone is who does not renew in time and is not heard, now and a while ago. Whoever is taken for gone
+        and is not finds its attempt over, as after a lease that ran out.
+        """
+        house = self._house
+        left = house.limits.lease_seconds * _LEFT_WHERE_OVERDUE
+        found = await house.leases.orphaned(left=left, limit=_ORPHANS_LIMIT)
+        now = house.now()
+        since = {lease: self._orphans.get(lease, now) for lease in found if lease[1] not in self._tasks}
+        sure = [lease for lease, seen in since.items() if now - seen >= _SURE_SECONDS]
+        self._orphans = {lease: seen for lease, seen in since.items() if now - seen < _SURE_SECONDS}
+        for start in range(0, len(sure), _SWEEP_LIMIT):
+            if self._sweeping:
+                await self._take(sure[start : start + _SWEEP_LIMIT], left=left)
+
+    async def _take(self, leases: list[tuple[str, str]], *, left: float = 0.0) -> None:
+        taken = await asyncio.gather(
+            *(self._take_over(*lease, left=left) for lease in leases), return_exceptions=True
+        )
+        for (_, generation), error in zip(leases, taken, strict=True):
             if isinstance(error, BrokerUnavailable):
                 raise error
             if isinstance(error, Exception):
@@ -170,19 +200,18 @@ class Generations:
                 log.error(
                     "a generation cannot be taken over", exc_info=error, extra={"generation": generation}
                 )
-        return len(expired) == _SWEEP_LIMIT
 
     def wake(self) -> None:
         """Sweep now: somebody left leases to take."""
         self._woken.set()
 
-    async def _take_over(self, user: str, generation: str) -> None:
+    async def _take_over(self, user: str, generation: str, *, left: float) -> None:
         house = self._house
         if generation in self._tasks:
             # this node's own lease ran out under load: it is renewed, not taken over
             await house.leases.hold([(user, generation)], seconds=house.limits.lease_seconds)
             return
-        if not await house.leases.claim(user, generation, seconds=house.limits.lease_seconds):
+        if not await house.leases.claim(user, generation, seconds=house.limits.lease_seconds, left=left):
             return
         record = await house.store.read(user, generation)
         if record is None or (record.status == "concluded" and record.persisted):

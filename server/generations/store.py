@@ -229,8 +229,15 @@ class LeaseStore(Protocol):
         """Leases whose time is over, oldest first. Nothing is claimed by asking."""
         ...
 
-    async def claim(self, user: str, generation: str, *, seconds: float) -> bool:
-        """Take an expired lease; of several that ask, one gets it."""
+    async def orphaned(self, *, left: float, limit: int) -> list[tuple[str, str]]:
+        """Leases not over whose owners renew them no more and have no connection to the store, oldest first.
+
+        Those to which no more than `left` seconds are left. Nothing is claimed by asking.
+        """
+        ...
+
+    async def claim(self, user: str, generation: str, *, seconds: float, left: float = 0.0) -> bool:
+        """Take a lease to which no more than `left` seconds are left; of several that ask, one gets it."""
         ...
 
     async def held(self, user: str, generation: str, *, seconds: float) -> bool:

@@ -49,15 +49,21 @@ class RedisLeaseStore:
         members = await self._scripts.call(
             "expired_leases", [keys.LEASES, keys.LEASES_WATCH], [limit, _AWAY_MS]
         )
-        pairs = (member.decode().split(" ", 1) for member in members)
-        return [(user, generation) for user, generation in pairs]
+        return [_lease(member) for member in members]
 
-    async def claim(self, user: str, generation: str, *, seconds: float) -> bool:
-        """Take an expired lease."""
-        reply = await self._scripts.call(
-            "claim_lease", [keys.LEASES], [_member(user, generation), round(seconds * 1000)]
+    async def orphaned(self, *, left: float, limit: int) -> list[tuple[str, str]]:
+        """Leases not over whose owners renew them no more and are not heard, oldest first."""
+        members = await self._scripts.call("overdue_leases", [keys.LEASES], [round(left * 1000), limit])
+        leases = [_lease(member) for member in members]
+        gone = await self._scripts.call_many(
+            "owner_is_gone", [([keys.generation(*lease)], [keys.NODE_PREFIX]) for lease in leases]
         )
-        return bool(reply)
+        return [lease for lease, is_gone in zip(leases, gone, strict=True) if is_gone]
+
+    async def claim(self, user: str, generation: str, *, seconds: float, left: float = 0.0) -> bool:
+        """Take a lease to which no more time is left."""
+        args: list[str | bytes | int] = [_member(user, generation), round(seconds * 1000), round(left * 1000)]
+        return bool(await self._scripts.call("claim_lease", [keys.LEASES], args))
 
     async def held(self, user: str, generation: str, *, seconds: float) -> bool:
         """Whether somebody has a lease on it, or may have one that they could not renew yet.
@@ -78,3 +84,8 @@ class RedisLeaseStore:
 
 def _member(user: str, generation: str) -> str:
     return f"{user} {generation}"
+
+
+def _lease(member: bytes) -> tuple[str, str]:
+    user, generation = member.decode().split(" ", 1)
+    return user, generation

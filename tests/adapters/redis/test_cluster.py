@@ -120,6 +120,31 @@ def test_what_concerns_all_nodes_is_heard_whichever_server_it_is_said_to(cluster
     asyncio.run(scenario())
 
 
+def test_an_owner_that_is_gone_is_missed_at_every_server(cluster: Cluster) -> None:
+    """A server counts its own listeners only, and a process listens at all of them."""
+
+    async def scenario() -> None:
+        async with an_adapter(cluster.url) as other:
+            async with an_adapter(cluster.url) as owner:
+                await eventually(lambda: owner.subscription.connected)
+                starts = await many_begun(owner, 12)
+                leases = sorted((start.user, start.generation) for start in starts)
+                await owner.leases.hold(leases, seconds=30)
+
+                async def nobody() -> bool:
+                    # a connection is there before the subscription over it is confirmed
+                    return await other.leases.orphaned(left=60, limit=20) == []
+
+                await answered(nobody)
+
+            async def all_of_them() -> bool:
+                return sorted(await other.leases.orphaned(left=60, limit=20)) == leases
+
+            await answered(all_of_them)
+
+    asyncio.run(scenario())
+
+
 def test_a_slot_that_moves_takes_its_users_along_and_tells_a_gap(cluster: Cluster) -> None:
     """Resharding under load: no text is lost, and who listens is told to look."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from server.adapters.redis import keys
 from server.adapters.redis.adapter import RedisAdapter
-from tests.adapters.redis.support import a_client, an_adapter, answered, eventually, new_id
+from tests.adapters.redis.support import a_client, an_adapter, answered, begun, eventually, new_id
 
 
 def test_of_many_sweepers_that_claim_an_expired_lease_one_gets_it(clean_redis_url: str) -> None:
@@ -114,6 +114,38 @@ def test_a_dropped_lease_is_gone_however_often_it_is_dropped(clean_redis_url: st
             assert not await adapter.leases.claim(*lease, seconds=30)
             await adapter.leases.drop(*other)
             assert await client.exists(keys.LEASES) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_lease_is_an_orphans_once_its_owner_is_late_with_it_and_is_heard_no_more(
+    clean_redis_url: str,
+) -> None:
+    """Whoever was killed is noticed before the lease is over, and who is only late is left alone."""
+
+    async def scenario() -> None:
+        async with an_adapter(clean_redis_url) as other:
+            async with an_adapter(clean_redis_url) as owner:
+                start = await begun(owner)
+                lease, unwritten = (start.user, start.generation), (new_id(), new_id())
+                await owner.leases.hold([lease, unwritten], seconds=30)
+
+                async def heard() -> bool:
+                    return await other.leases.orphaned(left=60, limit=10) == []
+
+                await answered(heard)
+
+            async def missed() -> bool:
+                return await other.leases.orphaned(left=60, limit=10) == [lease]
+
+            await answered(missed)
+            assert await other.leases.orphaned(left=10, limit=10) == []  # it was renewed in time
+            assert await other.leases.orphaned(left=60, limit=0) == []
+            assert not await other.leases.claim(*lease, seconds=30, left=10)
+            assert await other.leases.claim(*lease, seconds=90, left=60)
+            assert not await other.leases.claim(*lease, seconds=90, left=60)
+            await other.leases.hold([lease], seconds=0)
+            assert await other.leases.orphaned(left=60, limit=10) == []  # it is over, and anybody's
 
     asyncio.run(scenario())
 
