@@ -2,8 +2,9 @@
 
 Sans-I/O. A model that is asked to go on begins anywhere: with the very next character, with a few words
 that are there already, with the whole answer from its start, with "Sure, here is the rest:". The seam holds
-the first characters of a continuation back, finds out which it is, and lets the joined text go; then it is
-over. It looks once per attempt, never per chunk, so what the model repeats later stays.
+the first characters of a continuation back until they can be only one of these, and lets the joined text go;
+then it is over. Most continuations are new from their first word, and go at once. It looks once per attempt,
+never per chunk, so what the model repeats later stays.
 
 How it decides, in this order, on the text as it came, then without its leading white space, then without a
 preamble, then without a fence line it opens:
@@ -15,7 +16,8 @@ preamble, then without a fence line it opens:
 2. An answer begun again with other white space is aligned; one that leaves the old one after forty characters
    replaces what differs.
 3. Otherwise it is a clean continuation: joined as it is, without the preamble, and without a fence line that
-   would open again a code block which is open.
+   would open again a code block which is open. As long as what comes next could make it one of the others (a
+   preamble, the answer's first words, an item's number) it is held, up to the characters and the time.
 
 What is ambiguous, and which way it falls:
 
@@ -53,6 +55,7 @@ GRACE = 4.0
 """A beginning that may still turn out a preamble is held for so many times the hold."""
 
 _CLOSING = frozenset(",.;:!?)]}%…、。，！？；：）」』】”’")
+_MAY_BE_ITEM = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)]?)?[ \t]*")
 _ITEM = re.compile(r"(?P<indent>[ \t]*)(?:(?P<bullet>[-*+•])|(?P<number>\d{1,3})(?P<dot>[.)]))[ \t]+\S")
 
 
@@ -74,18 +77,19 @@ class Wait:
 class Patience(IntEnum):
     """How much longer the seam can wait."""
 
-    ENOUGH_CAME = 0  # the characters are there; it can wait for what they announce
-    TIME_IS_UP = 1
-    GRACE_IS_OVER = 2
-    NOTHING_FOLLOWS = 3
+    LITTLE_CAME = 0  # it can wait for whatever may still change what this is
+    ENOUGH_CAME = 1  # the characters are there; it can wait for what they announce
+    TIME_IS_UP = 2
+    GRACE_IS_OVER = 3
+    NOTHING_FOLLOWS = 4
 
 
 class Seam:
     """The seam of one attempt: feed it until it lets the joined text go, then it is over.
 
-    `shown` is the text so far, `hold_chars` and `hold_seconds` how much is held back, counted from the first
-    text fed. `trimmed`: the model saw `shown` without its trailing white space. After the release `begin` is
-    the place, in code points of `shown`, where the joined text goes.
+    `shown` is the text so far, `hold_chars` and `hold_seconds` how much is held back at most where nothing is
+    sure, counted from the first text fed. `trimmed`: the model saw `shown` without its trailing white space.
+    After the release `begin` is the place, in code points of `shown`, where the joined text goes.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class Seam:
         self._since = now
         self._pieces: list[str] = []
         self._trimmed = trimmed
-        self._patience = Patience.ENOUGH_CAME
+        self._patience = Patience.LITTLE_CAME
         self._trail: Trail | None = None
         self._waits_for_text = False
 
@@ -126,8 +130,8 @@ class Seam:
             self._patience = Patience.GRACE_IS_OVER
         elif now >= self._since + self._hold_seconds:
             self._patience = Patience.TIME_IS_UP
-        elif self.held < self._hold_chars:
-            return None
+        elif self.held >= self._hold_chars:
+            self._patience = Patience.ENOUGH_CAME
         return self._settle(self._patience)
 
     def close(self) -> str:
@@ -155,11 +159,9 @@ def join(shown: str, new: str, *, trimmed: bool, hold_chars: int, patience: Pati
     lead = preamble_length(new, final=patience >= Patience.GRACE_IS_OVER)
     repetition = _repetition(shown, new, 0, fence)
     if repetition == NONE:
-        if lead is None:
+        if _is_open(shown, new, lead, hold_chars, patience):
             return Wait()
         if lead:
-            if len(new) - lead < hold_chars and patience is Patience.ENOUGH_CAME:
-                return Wait()
             repetition = _repetition(shown, new, lead, fence)
     body = new[lead or 0 :]
     if patience is not Patience.NOTHING_FOLLOWS:
@@ -173,6 +175,19 @@ def join(shown: str, new: str, *, trimmed: bool, hold_chars: int, patience: Pati
     if repetition.pending and _is_half_a_repetition(shown, body, hold_chars):
         return Joint(len(shown), "")
     return _whole_clusters(shown, _clean(shown, body, fence, trimmed=trimmed and not lead))
+
+
+def _is_open(shown: str, new: str, lead: int | None, hold_chars: int, patience: Patience) -> bool:
+    """Whether more could make something else of `new`, which repeats nothing, and is still waited for."""
+    if lead is None:
+        return True
+    if lead:
+        return patience <= Patience.ENOUGH_CAME and len(new) - lead < hold_chars
+    if patience > Patience.LITTLE_CAME:
+        return False
+    if _last_item(shown) and _MAY_BE_ITEM.fullmatch(new):
+        return True
+    return "".join(shown.split()).startswith("".join(new.split()))
 
 
 def _repetition(shown: str, new: str, lead: int, fence: Fence | None) -> Repetition:
@@ -228,7 +243,7 @@ def _clean(shown: str, body: str, fence: Fence | None, *, trimmed: bool) -> Join
 
 def _follows_item(shown: str, body: str) -> bool:
     """Whether `body` begins with the list item after the one `shown` ends in, its line break left out."""
-    before = _ITEM.match(shown[shown.rfind("\n") + 1 :])
+    before = _last_item(shown)
     after = _ITEM.match(body)
     if before is None or after is None or shown[-1].isspace() or before["indent"] != after["indent"]:
         return False
@@ -239,6 +254,11 @@ def _follows_item(shown: str, body: str) -> bool:
         and before["dot"] == after["dot"]
         and int(after["number"]) == int(before["number"]) + 1
     )
+
+
+def _last_item(shown: str) -> re.Match[str] | None:
+    """The list item in the last line."""
+    return _ITEM.match(shown[shown.rfind("\n") + 1 :])
 
 
 def _whole_clusters(shown: str, joint: Joint) -> Joint:

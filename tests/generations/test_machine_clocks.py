@@ -133,11 +133,12 @@ def test_while_the_prompt_cannot_be_built_the_whole_answers_clock_runs():
 def test_a_seam_that_lets_go_in_the_moment_of_a_stall_shows_what_it_held_first():
     driving = Driving(limits=LIMITS.__class__(stall_seconds=0.7, seam_hold_seconds=0.7))
     driving.begin()
-    driving.hear(Text(HALF), Failed(FailureKind.TRUNCATED), Text(" what"))
+    shown = f"{HALF}:\n\n122. Research"
+    driving.hear(Text(shown), Failed(FailureKind.TRUNCATED), Text("123"))
     effects = driving.wait(0.7)
     assert isinstance(effects[0], AppendText)
     assert driving.attempt == 3
-    assert driving.machine.text == f"{HALF} what"
+    assert driving.machine.text == f"{shown}123"
 
 
 def test_a_machine_that_waits_to_begin_says_so_and_gives_up_in_the_end():

@@ -21,6 +21,9 @@ from tests.generations.notes import CHAIN, a_plan
 
 A, B, C = CHAIN
 HALF = "You like finding things out, and you finish"
+LIST = f"{HALF}:\n\n122. Research"
+HELD = "123"
+"""After `LIST` this may be the next item's number, and nothing else is known of it yet."""
 TRUNCATED = Failed(FailureKind.TRUNCATED)
 OVERLOADED = Failed(FailureKind.OVERLOADED, status=503)
 
@@ -69,9 +72,9 @@ def test_after_text_the_next_model_is_asked_for_the_rest():
 def test_the_rest_is_joined_by_the_seam():
     driving = begun(text=HALF)
     driving.hear(TRUNCATED)
-    assert driving.hear(Text("and you finish"), Text(" what you begin.")) == []
-    assert driving.hear(Finish("stop", None))[0] == AppendText(2, len(HALF), " what you begin.")
-    driving.hear(Done())
+    assert driving.hear(Text("and you"), Text(" finish")) == []
+    assert driving.hear(Text(" what you begin.")) == [AppendText(2, len(HALF), " what you begin.")]
+    driving.hear(Finish("stop", None), Done())
     assert driving.machine.text == f"{HALF} what you begin."
     spans = [(note.start, note.to, note.completion_chars) for note in driving.end.notes]
     assert spans == [(0, 43, 43), (43, 59, 30)]
@@ -93,18 +96,18 @@ def test_after_the_seam_every_word_is_appended_at_once():
 
 
 def test_the_seam_lets_go_when_its_time_is_up():
-    driving = begun(text=HALF)
+    driving = begun(text=LIST)
     driving.hear(TRUNCATED)
-    driving.hear(Text(" what"))
+    driving.hear(Text(HELD))
     assert driving.machine.next_deadline == pytest.approx(driving.now + 0.7)
-    assert driving.wait(0.8) == [AppendText(2, len(HALF), " what")]
+    assert driving.wait(0.8) == [AppendText(2, len(LIST), HELD)]
 
 
 @pytest.mark.parametrize("end", [Done(), Finish("stop", None)])
 def test_the_seam_lets_go_when_the_model_has_finished(end):
-    driving = begun(text=HALF)
-    driving.hear(TRUNCATED, Text(" what"))
-    assert only(AppendText, driving.hear(end)).text == " what"
+    driving = begun(text=LIST)
+    driving.hear(TRUNCATED, Text(HELD))
+    assert only(AppendText, driving.hear(end)).text == HELD
 
 
 def test_a_model_that_only_repeats_adds_nothing_and_the_answer_is_complete():
@@ -116,22 +119,22 @@ def test_a_model_that_only_repeats_adds_nothing_and_the_answer_is_complete():
 
 
 def test_text_held_by_a_seam_is_lost_with_its_attempt_and_nothing_is_taken_away():
-    driving = begun(text=HALF)
-    driving.hear(TRUNCATED, Text(" what"), TRUNCATED)
-    assert driving.machine.text == HALF
-    assert driving.machine.notes[1].completion_chars == 5
+    driving = begun(text=LIST)
+    driving.hear(TRUNCATED, Text(HELD), TRUNCATED)
+    assert driving.machine.text == LIST
+    assert driving.machine.notes[1].completion_chars == len(HELD)
     assert driving.attempt == 3
 
 
 def test_text_held_by_a_seam_is_shown_where_nobody_goes_on():
-    driving = begun(text=HALF)
+    driving = begun(text=LIST)
     for _ in range(3):
         driving.hear(TRUNCATED)
         driving.wait(1.0)
-    effects = driving.hear(Opened("g", "k"), Text(" what"), TRUNCATED)
-    assert only(AppendText, effects) == AppendText(4, len(HALF), " what")
+    effects = driving.hear(Opened("g", "k"), Text(HELD), TRUNCATED)
+    assert only(AppendText, effects) == AppendText(4, len(LIST), HELD)
     assert (driving.end.status, driving.end.code) == ("failed", ErrorCode.ALL_MODELS_FAILED)
-    assert [(note.start, note.to, note.completion_chars) for note in driving.end.notes][-1] == (43, 48, 5)
+    assert [(note.start, note.to, note.completion_chars) for note in driving.end.notes][-1] == (59, 62, 3)
 
 
 @pytest.mark.parametrize("again", [HALF[:3], HALF[:25], HALF])

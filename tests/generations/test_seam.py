@@ -121,21 +121,64 @@ def test_an_answer_that_leaves_the_old_one_begins_where_they_part():
     assert seam.begin == ANSWER.index(" you begin")
 
 
-def test_nothing_is_let_go_before_the_hold_is_over():
-    seam = a_seam(ANSWER, hold_chars=10)
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (ANSWER, " or"),
+        (ANSWER, "!"),
+        (RISKS, "\n3. H"),
+        (RISKS, "Health"),
+        (CODE, " * height"),
+        (CODE, "\n    return"),
+        ("ha ha ha", "ho"),
+    ],
+)
+def test_what_can_be_nothing_but_new_goes_at_once(shown: str, text: str):
+    seam = a_seam(shown)
+    assert seam.feed(text, 1.0) == text
+    assert seam.begin == len(shown)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        # the answer begun again, also with other white space
+        (ANSWER, " you"),
+        (ANSWER, "You like"),
+        (f"{ANSWER}.", "You  l"),
+        # the last words, which are no evidence yet
+        ("-- -- -- you", "-- --"),
+        ("Areas:\nArt", "Ar"),
+        # a preamble, nothing at all, an item's number, a fence line
+        (ANSWER, "Certain"),
+        (ANSWER, "\n"),
+        (RISKS, "3"),
+        (RISKS, "3."),
+        (RISKS, "100)  "),
+        (ANSWER, "``"),
+    ],
+)
+def test_what_may_be_something_else_is_held(shown: str, text: str):
+    seam = a_seam(shown)
+    assert seam.feed(text, 1.0) is None
+    assert seam.held == len(text)
+    assert deadline_of(seam) in (1.7, None)
+
+
+def test_as_much_is_held_as_asked():
+    seam = a_seam(f"things {ANSWER}", hold_chars=10)
     assert deadline_of(seam) is None
-    assert seam.feed(" or", 5.0) is None
-    assert seam.held == 3
+    assert seam.feed(" thin", 5.0) is None
+    assert seam.held == 5
     assert deadline_of(seam) == 5.7
-    assert seam.feed(" teach", 5.1) is None
-    assert seam.feed("ing", 5.2) == " or teaching"
+    assert seam.feed("gs you", 5.1) == " things you"
 
 
 def test_time_lets_go_what_is_clean():
-    seam = a_seam(ANSWER)
-    assert seam.feed(" or", 1.0) is None
-    assert seam.feed("", 1.7) == " or"
-    assert seam.begin == len(ANSWER)
+    seam = a_seam(RISKS)
+    assert seam.feed("3", 1.0) is None
+    assert seam.feed("", 1.7) == "3"
+    assert seam.begin == len(RISKS)
 
 
 def test_what_may_become_a_preamble_is_held_for_the_grace():
