@@ -49,9 +49,13 @@ _STRONG = re.compile(rf"\b(?:{_REFERS})\b", re.IGNORECASE)
 _LOOSE = re.compile(rf"\b(?:{_REFERS}|{_REFERS_LOOSELY})\b", re.IGNORECASE)
 _OPEN = r"(?:\.{3}|…)?[\s*_(\[>\"'“]*"
 _GREETS = rf"{_GREETING}(?: [^.,!:\n]{{0,40}})?[,.!…—–-]*\s+"
+_EXCUSE = r"[^.!:\n]{1,60}[.!…]+\s+"
+_OPENED = re.compile(r"[.…\s*_(\[>\"'“]*")
 _GREETED = re.compile(rf"{_OPEN}{_GREETS}", re.IGNORECASE)
+_EXCUSING = re.compile(rf"{_OPEN}{_GREETS}[^.!:\n]{{0,60}}(?:[.!…]+\s*)?", re.IGNORECASE)
+_EXCUSED = re.compile(rf"{_OPEN}{_GREETS}{_EXCUSE}", re.IGNORECASE)
 _LINE = re.compile(
-    rf"{_OPEN}(?P<greeting>{_GREETS}(?P<excuse>[^.!:\n]{{1,60}}[.!…]+\s+)?)?"
+    rf"{_OPEN}(?P<greeting>{_GREETS}(?P<excuse>{_EXCUSE})?)?"
     rf"(?P<core>{_CORE})\b(?P<tail>[^:\n]{{0,100}}?)"
     rf"(?P<end>[.…!)\]*_]*:[*_)\]\"]*(?=\s)|[.…!)\]*_]*[ \t]*(?=\n))",
     re.IGNORECASE,
@@ -63,7 +67,7 @@ _BEGINNINGS = (
     "i’ll", "i will", "i'm", "i’m", "i am", "let me", "let's", "let’s", "we'll", "we’ll", "we will",
     "continu", "resum", "pick", "carry", "keep", "go", "proceed", "here", "this", "below", "the re",
     "rest of", "remainder of", "baik", "tentu", "siap", "ya", "maaf", "mohon", "terima", "saya", "aku",
-    "kita", "mari", "lanjut", "melanjut", "menerus", "terus", "berikut", "ini",
+    "kita", "mari", "akan", "lanjut", "melanjut", "menerus", "nerus", "terus", "berikut", "ini",
 )  # fmt: skip
 
 
@@ -91,12 +95,11 @@ def _convinces(match: re.Match[str]) -> bool:
 
 def _may_become(text: str) -> bool:
     """Whether a text that is no preamble yet may be one when more of it comes."""
-    greeted = _GREETED.match(text)
-    if greeted is not None and "\n" not in text[greeted.end() :] and _may_begin(text[greeted.end() :]):
+    if _EXCUSING.fullmatch(text):
         return True
-    return "\n" not in text.lstrip() and _may_begin(text)
+    begun = (pattern.match(text) for pattern in (_OPENED, _GREETED, _EXCUSED))
+    return any(match is not None and _may_begin(text[match.end() :].lower()) for match in begun)
 
 
-def _may_begin(text: str) -> bool:
-    begun = text.lstrip(".… \t\r\n*_([>\"'“").lower()
-    return any(begun.startswith(word) or word.startswith(begun) for word in _BEGINNINGS)
+def _may_begin(line: str) -> bool:
+    return "\n" not in line and any(line.startswith(word) or word.startswith(line) for word in _BEGINNINGS)

@@ -1,8 +1,10 @@
 """What a model says before it goes on (preamble.py)."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from server.generations.preamble import MOST_CHARS, preamble_length
+from server.generations.preamble import _LINE, MOST_CHARS, preamble_length
 from tests.generations.texts import PREAMBLES
 
 MORE = (
@@ -21,6 +23,9 @@ MORE = (
     "The rest of my answer:\n\n",
     "Continuation:\n\n",
     "Continuing where I left off...\n\n",
+    "Sorry, my answer was cut off.\n\nHere is the rest:\n\n",
+    "Sure!\nMy answer was interrupted. Continuing:\n\n",
+    "Akan meneruskan jawaban saya:\n\n",
     'Understood. Resuming from "foo":\n\n',
     "Yes, of course. Continuing the previous answer:\n\n",
     "Alright, continuing: ",
@@ -73,6 +78,16 @@ def test_what_may_become_a_preamble_is_waited_for(preamble: str):
         assert preamble_length(preamble[:end], final=False) is None
 
 
+@given(st.from_regex(_LINE))
+def test_no_preamble_of_the_grammar_is_taken_for_text_before_it_has_ended(text: str):
+    """The seam lets go at once what can be nothing but new."""
+    length = preamble_length(text, final=False)
+    match = _LINE.match(text)
+    if length and match is not None:
+        for end in range(match.end()):
+            assert preamble_length(text[:end], final=False) != 0
+
+
 @pytest.mark.parametrize("preamble", MORE)
 def test_a_preamble_after_which_nothing_comes_is_one_too(preamble: str):
     line = preamble.rstrip()
@@ -85,7 +100,7 @@ def test_when_in_doubt_it_is_text(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["The cat", "And", "surf", "research", "Sure.\nThe cat", "Sure.\n\nContinue to\nto", "\n\nThen x", "x: y"]
+    "text", ["The cat", "And", "surf", "research", "Sure.\nThe cat\n", "Sure.\n\nContinue to\nto", "\n\nThen x", "x: y"]
 )  # fmt: skip
 def test_what_cannot_become_a_preamble_is_not_waited_for(text: str):
     assert preamble_length(text, final=False) == 0
