@@ -213,8 +213,18 @@ def _repetition_from(shown: str, said: str) -> Repetition:
     for ours in dict.fromkeys((shown, kept)):
         found = overlap(ours, said)
         if found != NONE:
-            return found
+            return _or_begun_again(found, shown, said)
     return restart(shown, said)
+
+
+def _or_begun_again(found: Repetition, shown: str, said: str) -> Repetition:
+    """What was found; a short last line gives way to the answer begun again, which may begin like it."""
+    if found.match is None or found.match.skip >= LEAST_OVERLAP:
+        return found
+    again = restart(shown, said)
+    if again == NONE:
+        return found
+    return again if again.match is not None else Repetition(found.match, True, again.trail)
 
 
 def _is_half_a_repetition(shown: str, body: str, hold_chars: int) -> bool:

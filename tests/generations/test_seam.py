@@ -47,6 +47,9 @@ def deadline_of(seam: Seam) -> float | None:
         (ANSWER, f"\n\n{ANSWER} or teaching.", f"{ANSWER} or teaching."),
         (ANSWER, ANSWER.replace("\n\n", "\n") + " or teaching.", f"{ANSWER} or teaching."),
         (f"{ANSWER}\n\n", ANSWER.replace("\n\n", "\n") + "\n\n- One", f"{ANSWER}\n\n- One"),
+        # and whose last line is how it begins
+        (f"{ANSWER}\n\nYou", f"{ANSWER}\n\nYour turn.".replace(" ", "  "), f"{ANSWER}\n\nYour  turn."),
+        (f"{ANSWER}\n\nYou", "You could try it.", f"{ANSWER}\n\nYou could try it."),
         # another answer that begins like it replaces what differs
         (
             ANSWER,

@@ -501,9 +501,12 @@ class Play:
                 channel.forget_delivered()
             case "epoch":
                 story.lose_epoch(tail=which, all_texts=not heard)
+                if not heard:
+                    # who looks before an owner has written them again finds none of them
+                    self.unheard.update(story.running)
                 mend(channel, story)
             case "start":
-                arrivals = story.start()[1]
+                generation, arrivals = story.start()
             case "append" if generation is not None:
                 arrivals = story.append(generation, text, at=which)
             case "switch" if generation is not None:
