@@ -230,9 +230,9 @@ class LeaseStore(Protocol):
         ...
 
     async def orphaned(self, *, left: float, limit: int) -> list[tuple[str, str]]:
-        """Leases not over whose owners renew them no more and have no connection to the store, oldest first.
+        """Leases not over whose owners are late with them and not connected to the store, as this node is.
 
-        Those to which no more than `left` seconds are left. Nothing is claimed by asking.
+        Oldest first; those to which no more than `left` seconds are left. Nothing is claimed by asking.
         """
         ...
 

@@ -74,7 +74,7 @@ class RedisAdapter:
             self.subscription = self._subscription_at(None)
         self.broker = RedisBroker(self.scripts, sharded=sharded)
         self.generations = RedisGenerationStore(self.scripts, self._flusher)
-        self.leases = RedisLeaseStore(self.scripts)
+        self.leases = RedisLeaseStore(self.scripts, process=process)
         self.presence = RedisPresence(self.scripts, process=process)
         self.limits = RedisLimits(self.scripts)
         self.tickets = RedisTickets(self.scripts)

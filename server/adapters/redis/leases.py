@@ -13,10 +13,14 @@ _AWAY_MS = 3000
 
 
 class RedisLeaseStore:
-    """`server.generations.store.LeaseStore` on Redis. A member is `"<user> <generation>"`."""
+    """`server.generations.store.LeaseStore` on Redis. A member is `"<user> <generation>"`.
 
-    def __init__(self, scripts: Scripts) -> None:
+    `process` is this process, as its control channel names it.
+    """
+
+    def __init__(self, scripts: Scripts, *, process: str) -> None:
         self._scripts = scripts
+        self._channel = keys.node(process)
 
     async def hold(
         self, leases: list[tuple[str, str]], *, seconds: float, within: float | None = None
@@ -52,11 +56,12 @@ class RedisLeaseStore:
         return [_lease(member) for member in members]
 
     async def orphaned(self, *, left: float, limit: int) -> list[tuple[str, str]]:
-        """Leases not over whose owners renew them no more and are not heard, oldest first."""
+        """Leases not over whose owners renew them no more and are not heard, though this process is."""
         members = await self._scripts.call("overdue_leases", [keys.LEASES], [round(left * 1000), limit])
         leases = [_lease(member) for member in members]
         gone = await self._scripts.call_many(
-            "owner_is_gone", [([keys.generation(*lease)], [keys.NODE_PREFIX]) for lease in leases]
+            "owner_is_gone",
+            [([keys.generation(*lease)], [keys.NODE_PREFIX, self._channel]) for lease in leases],
         )
         return [lease for lease, is_gone in zip(leases, gone, strict=True) if is_gone]
 

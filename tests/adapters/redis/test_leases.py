@@ -8,6 +8,7 @@ import pytest
 
 from server.adapters.redis import keys
 from server.adapters.redis.adapter import RedisAdapter
+from server.adapters.redis.leases import RedisLeaseStore
 from tests.adapters.redis.support import a_client, an_adapter, answered, begun, eventually, new_id
 
 
@@ -139,6 +140,8 @@ def test_a_lease_is_an_orphans_once_its_owner_is_late_with_it_and_is_heard_no_mo
                 return await other.leases.orphaned(left=60, limit=10) == [lease]
 
             await answered(missed)
+            unheard = RedisLeaseStore(other.scripts, process=new_id())
+            assert await unheard.orphaned(left=60, limit=10) == []  # nobody may be, for all it knows
             assert await other.leases.orphaned(left=10, limit=10) == []  # it was renewed in time
             assert await other.leases.orphaned(left=60, limit=0) == []
             assert not await other.leases.claim(*lease, seconds=30, left=10)
