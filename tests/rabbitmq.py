@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ log.console = true
 disk_free_limit.absolute = 50MB
 vm_memory_high_watermark.absolute = 512MB
 """
+_ASKED_IN_VAIN = re.compile("Channel error on connection|caused a channel exception not_found")
 _ERLANG = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
 
 
@@ -64,6 +66,12 @@ class RabbitMQ(LocalServer):
         """
         registers = self.home.glob("mnesia/*/quorum/*/names.dets")
         return any(f"_{queue}".encode() in register.read_bytes() for register in registers)
+
+    def complaints(self) -> str:
+        """The last hundred lines it wrote of what went wrong, without what clients asked in vain."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        wrong = (line for line in lines if "[error]" in line or "[warning]" in line)
+        return "\n".join([line for line in wrong if not _ASKED_IN_VAIN.search(line)][-100:])
 
     def _command(self, port: int) -> list[str | Path]:
         (self.home / "rabbitmq.conf").write_text(_CONFIGURATION, encoding="ascii")

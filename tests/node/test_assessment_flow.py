@@ -29,7 +29,7 @@ from server.generations.order import encode_plan
 from server.notifications.stages import notice
 from tests.node.flow import PATIENT, QUICK, a_flow, is_stage, ready, stages, welcomed
 from tests.node.rest import AS_SERVICE
-from tests.rabbitmq import RabbitMQ
+from tests.rabbitmq import RabbitMQ, running_rabbitmq
 from tests.running import MODELS, RunningNode, new_uuid, of_type
 from tests.scripted.waiting import eventually
 from tests.services import Database
@@ -399,9 +399,9 @@ def test_what_its_user_deleted_or_had_erased_no_event_brings_back(
 
 
 def test_a_broker_that_goes_away_and_comes_back_holds_nobody_up_for_good(
-    services: EmbeddedServices, database: Database, rabbitmq: RabbitMQ
+    services: EmbeddedServices, database: Database
 ):
-    async def go() -> None:
+    async def go(rabbitmq: RabbitMQ) -> None:
         async with a_flow(services, database, rabbitmq.url) as flow:
             node = await flow.node()
             await flow.listening(node)
@@ -433,7 +433,8 @@ def test_a_broker_that_goes_away_and_comes_back_holds_nobody_up_for_good(
             assert len(await flow.conversations(user)) == 3
             assert stages(client)["chatbot_ready", second] == 1
 
-    asyncio.run(go())
+    with running_rabbitmq() as broker:
+        asyncio.run(go(broker))
 
 
 def test_an_event_that_names_a_job_alone_finds_its_result_and_a_failed_one_is_told(

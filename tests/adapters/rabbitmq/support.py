@@ -73,7 +73,12 @@ class Handler:
 
 @asynccontextmanager
 async def a_consumer(
-    url: str, handler: Handler, topology: Topology, **limits: Any
+    url: str,
+    handler: Handler,
+    topology: Topology,
+    *,
+    clock: Callable[[], float] = time.time,
+    **limits: Any,
 ) -> AsyncIterator[RabbitConsumer]:
     consumer = RabbitConsumer(
         url,
@@ -81,6 +86,7 @@ async def a_consumer(
         topology=topology,
         limits=ConsumerLimits(**({"drain": 1.0} | limits)),
         link=QUICK,
+        clock=clock,
     )
     consumer.start()
     try:

@@ -35,17 +35,10 @@ pytestmark = [pytest.mark.node, pytest.mark.xdist_group("rabbitmq of its own")]
 _START_SECONDS = 40.0
 
 
-@pytest.fixture(scope="module")
-def own_broker() -> Iterator[RabbitMQ]:
-    with running_rabbitmq() as broker:
-        yield broker
-
-
 @pytest.fixture
-def broker(own_broker: RabbitMQ) -> RabbitMQ:
-    if not own_broker.running:
-        asyncio.run(own_broker.start())
-    return own_broker
+def broker() -> Iterator[RabbitMQ]:
+    with running_rabbitmq() as own:
+        yield own
 
 
 def an_event() -> BrokerEvent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from pathlib import Path
 
 import aio_pika
@@ -133,17 +134,21 @@ def test_after_the_last_attempt_it_goes_aside_with_the_last_reason(rabbitmq_url:
 
 def test_a_window_is_tried_for_its_time_and_not_for_a_number_of_attempts(rabbitmq_url: str):
     async def scenario() -> None:
+        now = time.time()
+
         async def act(event: AnalysisEvent, count: int) -> None:
-            raise Retry("not there", window_seconds=1.0)
+            nonlocal now
+            now += 25.0
+            raise Retry("not there", window_seconds=60.0)
 
         topology, handler = a_topology(retry_seconds=(0.1, 0.2)), Handler(act)
         async with (
-            a_consumer(rabbitmq_url, handler, topology, max_attempts=2),
+            a_consumer(rabbitmq_url, handler, topology, clock=lambda: now, max_attempts=2),
             an_outsider(rabbitmq_url) as out,
         ):
             await out.send(topology, a_completed())
             dead = await out.take(topology.dead_queue)
-        assert len(handler.events) > 2
+        assert len(handler.events) == 3
         assert "not there" in str(dead.headers["x-reason"])
 
     run(scenario())
