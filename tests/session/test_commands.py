@@ -9,7 +9,7 @@ from protocol.codec import COMMAND_TYPES
 from protocol.frames import Auth, GenerationStop, Hello, MessageRegenerate, MessageSend, Ping, Sync
 from server.conversations.principal import Principal
 from server.session.commands import COMMANDS, waits
-from tests.adapters.redis.support import a_client, new_id
+from tests.adapters.redis.support import a_client, away, new_id
 from tests.channels.author import Author
 from tests.scripted.tokens import token_for
 from tests.scripted.waiting import eventually
@@ -74,9 +74,7 @@ def test_a_revoked_token_does_not_extend_the_session(redis_url: str) -> None:
 def test_a_token_that_cannot_be_looked_up_is_unavailable(redis_url: str) -> None:
     async def test(office: Office, author: Author) -> None:
         visitor = await office.greeted(author)
-        async with a_client(redis_url) as redis:
-            await redis.client_pause(900)
-
+        async with a_client(redis_url) as redis, away(redis):
             error = await visitor.command("auth", token=token_for(author.user))
 
             assert (error["code"], error["retryable"], error["retry_after_ms"]) == ("unavailable", True, 2000)
@@ -179,9 +177,7 @@ def test_what_needs_a_database_that_is_away_is_unavailable(redis_url: str) -> No
 def test_what_needs_a_store_that_is_away_is_unavailable(redis_url: str) -> None:
     async def test(office: Office, author: Author) -> None:
         visitor = await office.greeted(author)
-        async with a_client(redis_url) as redis:
-            await redis.client_pause(900)
-
+        async with a_client(redis_url) as redis, away(redis):
             error = await visitor.command("generation.stop", generation=new_id())
 
             assert (error["code"], error["retryable"]) == ("unavailable", True)
@@ -301,10 +297,10 @@ def test_nobody_is_answered_who_has_gone(redis_url: str, caplog: pytest.LogCaptu
     async def test(office: Office, author: Author) -> None:
         visitor = await office.greeted(author)
         async with a_client(redis_url) as redis:
-            await redis.client_pause(200)
-            visitor.transport.say("generation.stop", id="s", generation=new_id())
-            await eventually(lambda: visitor.session._commands)
-            await visitor.transport.close(1000)
+            async with away(redis):
+                visitor.transport.say("generation.stop", id="s", generation=new_id())
+                await eventually(lambda: visitor.session._commands)
+                await visitor.transport.close(1000)
             await visitor.gone()
 
         assert visitor.transport.kinds() == ["welcome", "synced"]

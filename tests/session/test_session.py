@@ -11,7 +11,7 @@ from server.adapters.redis import keys
 from server.channels.broker import Revoked
 from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import unavailable
-from tests.adapters.redis.support import a_client, an_adapter, kill, new_id
+from tests.adapters.redis.support import a_client, an_adapter, away, kill, new_id
 from tests.channels.author import Author
 from tests.scripted.memory_transport import MemoryTransport
 from tests.scripted.tokens import token_for
@@ -209,9 +209,8 @@ def test_a_store_that_goes_away_while_hello_is_answered_is_unavailable(redis_url
     async def test(office: Office, author: Author) -> None:
         async with a_client(redis_url) as redis:
             visitor = office.client()
-            await redis.client_pause(900)
-
-            assert (await visitor.hello(author.user))["code"] == "unavailable"
+            async with away(redis):
+                assert (await visitor.hello(author.user))["code"] == "unavailable"
             assert await visitor.gone() == 4000
 
     at_an_office(redis_url, test, call_seconds=0.3)
@@ -341,8 +340,7 @@ def test_a_store_that_goes_away_during_the_replay_closes_and_nothing_is_lost(red
         welcome = await visitor.hello(author.user, resume={"position": str(first)})
         assert welcome["resume"] == "replay"
         await eventually(lambda: len(transport.sent) == 2)
-        async with a_client(redis_url) as redis:
-            await redis.client_pause(900)
+        async with a_client(redis_url) as redis, away(redis):
             await transport.read_again()
 
             assert await visitor.gone() == 4000
@@ -429,11 +427,11 @@ def test_whether_one_was_revoked_is_asked_again_when_the_store_was_away(redis_ur
         async with a_client(redis_url) as redis, an_adapter(redis_url) as other:
             office.node.line.loses = lambda arrival: isinstance(arrival, Revoked)
             await other.users.revoke(author.user)
-            await redis.client_pause(900)
-            office.node.hub.gaps += 1
-            office.tick()
-            await eventually(lambda: visitor.session._gaps == -1)
-            assert visitor.transport.close_code is None
+            async with away(redis):
+                office.node.hub.gaps += 1
+                office.tick()
+                await eventually(lambda: visitor.session._gaps == -1)
+                assert visitor.transport.close_code is None
 
             await eventually(lambda: _gone_after_a_tick(office, visitor.transport))
             assert await visitor.gone() == 4005

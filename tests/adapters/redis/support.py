@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -69,6 +71,17 @@ def a_record(start: GenerationStart, **other: Any) -> GenerationRecord:
         "losses": 0,
     }
     return GenerationRecord(**{**fields, **other})
+
+
+@asynccontextmanager
+async def away(redis: Redis) -> AsyncIterator[None]:
+    """The server answers nobody while the block runs, however long that takes."""
+    pid = (await redis.info("server"))["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager
