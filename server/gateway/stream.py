@@ -51,6 +51,13 @@ class StreamTransport:
             raise TransportClosed
         self._frames.put_nowait(frame)
 
+    ready = False
+    """A response takes its frames when it comes round to it."""
+
+    def put(self, frame: Outgoing) -> None:
+        """Nothing can be written without waiting."""
+        raise NotImplementedError
+
     async def receive(self) -> str | bytes:
         """An event stream brings nothing from the client."""
         raise TransportClosed

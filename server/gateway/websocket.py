@@ -55,6 +55,19 @@ class WebSocketTransport:
         except (WireClosed, OSError, RuntimeError) as error:
             raise TransportClosed from error
 
+    @property
+    def ready(self) -> bool:
+        """Whether the client reads."""
+        return self._wire is not None and not self._closed and self._wire.ready
+
+    def put(self, frame: Outgoing) -> None:
+        """Write a frame now."""
+        assert self._wire is not None
+        try:
+            self._wire.put_text(frame.body)
+        except (OSError, RuntimeError) as error:
+            raise TransportClosed from error
+
     async def receive(self) -> str | bytes:
         """The next frame."""
         if self._closed:

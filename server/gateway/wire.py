@@ -36,14 +36,23 @@ class Wire(WebSocketsSansIOProtocol):
         """
         if not self.writable.is_set():
             await self.writable.wait()
-        if self.disconnected or self.close_sent or self.transport.is_closing():
+        if self._closes():
             raise WireClosed
+        self.put_text(body)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the client reads, so that `put_text` may be called."""
+        return self.writable.is_set() and not self._closes()
+
+    def put_text(self, body: bytes) -> None:
+        """Send one text frame of UTF-8 `body` now."""
         self.conn.send_text(body)
         self.transport.write(b"".join(self.conn.data_to_send()))
 
     def close_now(self, code: int, reason: str) -> None:
         """Close without waiting for the client to read; idempotent."""
-        if self.disconnected or self.close_sent or self.transport.is_closing():
+        if self._closes():
             return
         self.stop_keepalive()
         self.conn.send_close(code, reason)
@@ -53,3 +62,6 @@ class Wire(WebSocketsSansIOProtocol):
         self.transport.resume_reading()
         self.read_paused = False
         self.close_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _closes(self) -> bool:
+        return self.disconnected or self.close_sent or self.transport.is_closing()

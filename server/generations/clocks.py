@@ -87,8 +87,9 @@ class Clocks:
 
     def next(self, seam: float | None) -> float:
         """The next deadline, the seam's among them."""
-        soonest = min(self.whole, self.interim)
-        for deadline in (self.data, self.reopen, seam):
-            if deadline is not None and deadline < soonest:
-                soonest = deadline
-        return soonest
+        soonest = min(self.interim, self.whole)
+        if self.data is not None and self.data < soonest:
+            soonest = self.data
+        if self.reopen is not None and self.reopen < soonest:
+            soonest = self.reopen
+        return seam if seam is not None and seam < soonest else soonest

@@ -1,11 +1,14 @@
-"""The sentences of notices: what a user reads while nothing else can be shown.
+"""Notices: what a user reads while nothing else can be shown.
 
-Sans-I/O. Plain words, no model names and no blame; a page may put its own in their place by `phase`.
+Sans-I/O. Sentences are plain words, no model names and no blame; a page may put its own in their place,
+by `phase`.
 """
 
 from __future__ import annotations
 
-from protocol.frames import Phase
+from protocol.frames import Delta, Interim, Phase
+from server.generations.effects import ShowInterim, ShowReasoning
+from server.generations.order import GenerationOrder
 
 _SENTENCES: dict[Phase, str] = {
     "waiting": "I am still working on your answer…",
@@ -22,3 +25,23 @@ def sentence(phase: Phase, *, free: bool) -> str:
     if free and phase == "waiting":
         return f"{_SENTENCES[phase]} {_FREE}"
     return _SENTENCES[phase]
+
+
+def frame_of(effect: ShowInterim | ShowReasoning, order: GenerationOrder) -> Interim | Delta:
+    """The frame that shows it."""
+    if isinstance(effect, ShowReasoning):
+        return Delta(
+            generation=order.generation,
+            attempt=effect.attempt,
+            at=effect.at,
+            text=effect.text,
+            kind="reasoning",
+        )
+    return Interim(
+        generation=order.generation,
+        phase=effect.phase,
+        elapsed_ms=effect.elapsed_ms,
+        text=sentence(effect.phase, free=effect.model in order.plan.free),
+        model=effect.model,
+        next_model=effect.next_model,
+    )

@@ -1,8 +1,10 @@
 """One generation's driver: brings facts to its machine and carries out the effects, in order.
 
 Facts come from the upstream's reader and from the node (stop, ticks, hand-over) and are given to the machine
-at once; effects queue up and are carried out by one task, so text is written before a switch that follows
-it, and the end comes last. Text that waits for the store is merged: the next write takes all of it.
+at once; effects queue up and are carried out one after the other, so text is written before a switch that
+follows it, and the end comes last. Text that waits for the store is merged: the next write takes all of it.
+One task carries them out; but text that nothing waits before goes to the store at once, without a turn of
+that task for every token.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from typing import Any, TypeVar
 
 from protocol.codec import encode
 from protocol.codes import ErrorCode
-from protocol.frames import Delta, GenerationStarted, GenerationSwitched, Interim
+from protocol.frames import GenerationSwitched
 from server.channels.broker import BrokerUnavailable
 from server.generations import interim
 from server.generations.asking import Asking
 from server.generations.attempts import encode_note
+from server.generations.beginning import start_of
 from server.generations.effects import (
     Announce,
     AppendText,
@@ -42,13 +45,14 @@ from server.generations.effects import (
 )
 from server.generations.ending import complete, known_end
 from server.generations.house import House
+from server.generations.learning import learn
 from server.generations.machine import Machine
-from server.generations.order import GenerationOrder, PromptImpossible, encode_plan
+from server.generations.order import GenerationOrder, PromptImpossible
 from server.generations.policy import FIRST_TOKEN_TIMEOUT, STALL_TIMEOUT
 from server.generations.record import build_end
 from server.generations.restoring import running_state
 from server.generations.sealed import SealedEnd, decode_end, encode_end
-from server.generations.store import Fenced, GenerationRecord, GenerationStart, Gone, Sealed, StopAsked
+from server.generations.store import Appended, Fenced, GenerationRecord, Gone, Sealed, StopAsked
 from server.generations.upstream import FailureKind
 
 log = logging.getLogger(__name__)
@@ -98,6 +102,9 @@ class Run:
         self._spoke = resumed is not None and resumed.length > 0
         self._effects: deque[Effect] = deque()
         self._work = asyncio.Event()
+        self._idle = False  # the task waits for work
+        self._writing: AppendText | None = None  # under way without the task
+        self._fault: Exception | None = None
         self._stopping = False
         self._begun = resumed is not None
         self._missed = False  # the store holds nothing of it
@@ -136,7 +143,7 @@ class Run:
             elif isinstance(effect, CloseUpstream):
                 self._asking.want(None)
         self._effects.extend(effects)
-        self._work.set()
+        self._go_on()
 
     async def look(self, silent_seconds: float) -> None:
         """Where the store has told nothing for so long, ask it: of a stop, another owner, or nothing at all.
@@ -154,7 +161,7 @@ class Run:
         if record is None:
             # the time of this answer does not count: since when it knew of nothing decides who may restore
             self._missed = self._begun
-            self._work.set()
+            self._go_on()
             return
         self._answered_at = house.now()
         if record.owner not in self._rightful:
@@ -183,14 +190,17 @@ class Run:
         self._begun = True
         self._take(self.machine.begin(self._house.now()))
         while not self.over:
-            if self._effects:
+            if self._writing is None and self._effects:
                 await self._carry_out(self._effects.popleft())
-            elif self._missed:
+            elif self._writing is None and self._missed:
                 self._missed = False
                 await self._restore(Gone(), None, "")
             else:
                 self._work.clear()
+                self._idle = True
                 await self._work.wait()
+            if self._fault is not None:
+                raise self._fault
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -217,31 +227,7 @@ class Run:
 
     async def _start(self) -> bool:
         order, house = self.order, self._house
-        model = self.machine.model
-        started = GenerationStarted(
-            generation=order.generation,
-            conversation=order.conversation,
-            message=order.message,
-            reply_to=order.reply_to,
-            model=model,
-            attempt=1,
-            estimated_response_ms=self._estimate,
-            is_free_model=model in order.plan.free,
-        )
-        start = GenerationStart(
-            user=order.user,
-            generation=order.generation,
-            conversation=order.conversation,
-            message=order.message,
-            reply_to=order.reply_to,
-            model=model,
-            is_free_model=model in order.plan.free,
-            estimated_response_ms=self._estimate,
-            owner=house.owner,
-            plan=encode_plan(order.plan),
-            events=(*order.events, ("generation.started", encode(started))),
-            deadline_ms=int(house.limits.generation_seconds * 1000),
-        )
+        start = start_of(order, house, model=self.machine.model, estimate_ms=self._estimate)
         lease = [(order.user, order.generation)]
         await self._again(lambda: house.leases.hold(lease, seconds=house.limits.lease_seconds))
         answer = await self._again(lambda: house.store.start(start))
@@ -250,6 +236,58 @@ class Run:
             log.info("generation has another owner", extra={"generation": order.generation})
             return False
         return True
+
+    def _go_on(self) -> None:
+        """Have the next effect carried out: by the task, or now if that waits for work and it is text."""
+        if self._writing is not None:
+            return
+        if self._idle and not self._missed and self._effects and isinstance(self._effects[0], AppendText):
+            self._write(self._effects.popleft())
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._idle = False
+        self._work.set()
+
+    def _write(self, effect: Effect) -> None:
+        assert isinstance(effect, AppendText)
+        order, text = self.order, self._merged(effect)
+        if text is not effect.text:
+            effect = AppendText(effect.attempt, effect.at, text)
+        try:
+            written = self._house.store.append(order.user, order.generation, effect.attempt, effect.at, text)
+        except Exception as error:  # noqa: BLE001 - the task has the same, and knows what to make of it
+            self._leave_to_task(effect, error)
+            return
+        self._writing = effect
+        asyncio.ensure_future(written).add_done_callback(self._wrote)
+
+    def _wrote(self, written: asyncio.Future[Appended]) -> None:
+        effect, self._writing = self._writing, None
+        error = asyncio.CancelledError() if written.cancelled() else written.exception()
+        if self.over or effect is None:
+            return
+        if error is not None:
+            self._leave_to_task(effect, error)
+            return
+        try:
+            self._answered_at = self._house.now()
+            self._written(len(effect.text))
+            if written.result().stop:
+                self.stop()
+            if self._effects or self._missed:
+                self._go_on()
+        except Exception as fault:  # noqa: BLE001 - the task ends the answer with it
+            self._fault = fault
+            self._wake()
+
+    def _leave_to_task(self, effect: AppendText, error: BaseException) -> None:
+        """Have it asked for again by one who can wait, or act on a refusal."""
+        if isinstance(error, BrokerUnavailable) and self._away_since is None:
+            self._away_since = self._house.now()
+        self._effects.appendleft(effect)
+        self._wake()
 
     async def _append(self, effect: AppendText) -> None:
         text = self._merged(effect)
@@ -422,25 +460,7 @@ class Run:
 
     async def _show(self, effect: ShowInterim | ShowReasoning) -> None:
         """Notices are best effort: they are kept nowhere, and nothing waits for them."""
-        generation = self.order.generation
-        frame: Interim | Delta
-        if isinstance(effect, ShowInterim):
-            frame = Interim(
-                generation=generation,
-                phase=effect.phase,
-                elapsed_ms=effect.elapsed_ms,
-                text=interim.sentence(effect.phase, free=effect.model in self.order.plan.free),
-                model=effect.model,
-                next_model=effect.next_model,
-            )
-        else:
-            frame = Delta(
-                generation=generation,
-                attempt=effect.attempt,
-                at=effect.at,
-                text=effect.text,
-                kind="reasoning",
-            )
+        frame = interim.frame_of(effect, self.order)
         with suppress(BrokerUnavailable):
             await self._house.broker.publish_frame(self.order.user, encode(frame))
 
@@ -448,10 +468,10 @@ class Run:
 
     async def _end(self, effect: End) -> None:
         await self._asking.close()
-        house = self._house
+        house, order = self._house, self.order
         beside = await self._beside()
         end = build_end(
-            self.order,
+            order,
             effect,
             text=self.machine.text,
             beside=beside,
@@ -462,8 +482,13 @@ class Run:
         )
         standing = await self._seal(end)
         self.over = True
+        seconds = house.now() - self._started_at
         if standing is not None:
-            self._learn(effect, standing)
+            try:
+                learn(house, order, effect, standing, model=self.machine.model, seconds=seconds)
+            except Exception:
+                # what is counted holds no end up
+                log.exception("an end was not learnt from", extra={"generation": order.generation})
             await complete(house, standing)
 
     async def _beside(self) -> Mapping[str, Any]:
@@ -474,28 +499,6 @@ class Run:
             return (await self._asking.opening()).metadata
         except PromptImpossible:
             return {}
-
-    def _learn(self, effect: End, end: SealedEnd) -> None:
-        """What this end teaches: how long a model takes, how long prompts are, what failed."""
-        house = self._house
-        seconds = house.now() - self._started_at
-        if effect.status == "completed":
-            house.cooldowns.answered(self.machine.model)
-            house.took(self.machine.model, seconds)
-        for note in effect.notes:
-            if note.usage is not None:
-                house.learn(note.model, note.prompt_tokens_estimate, note.usage.prompt_tokens)
-        for bill in end.bills:
-            labels = {
-                "model": bill.model,
-                "outcome": bill.failure or end.status,
-                "free": str(bill.is_free_model),
-                "tier": self.order.plan.tier,
-            }
-            house.observe("attempt", labels, bill.processing_time_ms / 1000)
-            house.observe("tokens", {"model": bill.model, "type": "prompt"}, bill.prompt_tokens)
-            house.observe("tokens", {"model": bill.model, "type": "completion"}, bill.completion_tokens)
-        house.observe("end", {"status": end.status}, seconds)
 
     async def _seal(self, end: SealedEnd) -> SealedEnd | None:
         order, store = self.order, self._house.store

@@ -8,6 +8,7 @@ when the store cannot be reached.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,14 +131,14 @@ class GenerationStore(Protocol):
         """Begin it and publish its first events, only if it is absent."""
         ...
 
-    async def append(self, user: str, generation: str, attempt: int, at: int, text: str) -> Appended:
+    def append(self, user: str, generation: str, attempt: int, at: int, text: str) -> Awaitable[Appended]:
         """Append text at `at`. An attempt's first append may begin below the length: it cuts there.
 
-        Appends of all generations of the node are grouped into pipelines (group commit); awaiting this waits
-        for the group. Applying the same append twice changes nothing.
+        It is under way when this returns. Appends of all generations of the node are grouped into pipelines
+        (group commit); awaiting it waits for the group. Applying the same append twice changes nothing.
 
         Raises:
-            Fenced, Sealed, Gone
+            Fenced, Sealed, Gone: when awaited.
         """
         ...
 

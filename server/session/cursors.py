@@ -107,10 +107,14 @@ class Cursors:
             return Need.LOG
         batch = Batch()
         if self.take(entries, channel, batch):
-            for live in channel.texts.values():
-                if live.ended is None and not self.take_text(live, channel, batch):
-                    break
+            self.take_texts(channel, batch)
         return batch
+
+    def take_texts(self, channel: Channel, batch: Batch) -> None:
+        """Collect what the running texts have beyond their cursors."""
+        for live in channel.texts.values():
+            if live.ended is None and not self.take_text(live, channel, batch):
+                break
 
     def take(self, entries: list[LogEntry], channel: Channel, batch: Batch) -> bool:
         """Collect events, but none the channel has not seen; `False`: some are left for later."""

@@ -25,6 +25,15 @@ class Transport(Protocol):
         """Write a frame; waits while the client does not read."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether a frame can be written without waiting."""
+        ...
+
+    def put(self, frame: Outgoing) -> None:
+        """Write a frame; only while `ready`."""
+        ...
+
     async def receive(self) -> str | bytes:
         """The next frame from the client: text as `str`, binary as `bytes`."""
         ...
@@ -57,6 +66,20 @@ class Outlet:
             self._waiting -= 1
             self.last_sent = now = self._now()
             self.stuck_since = now if self._waiting else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether `put` may be called: the client reads, and nobody waits for it."""
+        return self._waiting == 0 and self._transport.ready
+
+    def put(self, outgoing: Outgoing) -> None:
+        """Send one frame, now.
+
+        Raises:
+            TransportClosed
+        """
+        self._transport.put(outgoing)
+        self.last_sent = self._now()
 
     async def tell(self, frame: Frame, position: str | None = None) -> None:
         """Encode and send a control frame."""

@@ -14,7 +14,7 @@ from protocol.position import Position
 from server.channels.broker import Broker, BrokerUnavailable, LogEntry
 from server.channels.channel import Channel, kind_of
 from server.session.cursors import BATCH_BYTES, Batch, Cursors, Need, Outgoing, TurnFilter, is_about
-from server.session.outlet import Outlet
+from server.session.outlet import Outlet, TransportClosed
 
 _SHOWN = 64
 _SHOWN_BYTES = 16 * 1024
@@ -27,6 +27,7 @@ class Pump:
     __slots__ = (
         "_awake",
         "_broker",
+        "_channel",
         "_on_revoked",
         "_outlet",
         "_shown",
@@ -50,6 +51,7 @@ class Pump:
         self._user = user
         self._outlet = outlet
         self._broker = broker
+        self._channel: Channel | None = None
         # an `asyncio.Event` does the same and takes a kilobyte for it
         self._awake = False
         self._sleeper: asyncio.Future[None] | None = None
@@ -69,9 +71,12 @@ class Pump:
 
     def wake(self) -> None:
         """The channel has something new."""
-        self._awake = True
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
+        sleeper = self._sleeper
+        if sleeper is None or sleeper.done():
+            self._awake = True
+        elif not self._put_text():
+            self._awake = True
+            sleeper.set_result(None)
 
     def show(self, body: bytes) -> None:
         """An ephemeral frame."""
@@ -121,6 +126,7 @@ class Pump:
         Raises:
             TransportClosed
         """
+        self._channel = channel
         self.wake()
         while not (self.cursors.only and self.cursors.only.done):
             if not self._awake:
@@ -150,6 +156,25 @@ class Pump:
                 await self._send(batch.frames)
 
     # --- delivering -----------------------------------------------------------------------------
+
+    def _put_text(self) -> bool:
+        """Send what texts have grown by, if nothing else is due and the client reads; whether that was all.
+
+        A turn of the pump's task for every token would cost more than the sending.
+        """
+        channel, cursors = self._channel, self.cursors
+        if channel is None or self._sync or self._shown or not self._outlet.ready:
+            return False
+        if cursors.offset != channel.offset or cursors.epoch != channel.epoch:
+            return False
+        batch = Batch()
+        cursors.take_texts(channel, batch)
+        try:
+            for frame in batch.frames:
+                self._outlet.put(frame)
+        except TransportClosed:
+            return False
+        return not batch.full
 
     async def _deliver(self, channel: Channel) -> None:
         more = True

@@ -20,7 +20,7 @@ from protocol.position import Position
 from server.adapters.redis.scripts import LogWindow
 from server.channels.broker import Arrival
 from server.channels.channel import kind_of
-from server.generations.store import Fenced, Sealed
+from server.generations.store import Appended, Fenced, Sealed
 from tests.adapters.redis.support import a_client, a_start, new_id
 from tests.channels.node import Node, a_node, kinds, seldom, text_of
 from tests.channels.story import NO_USAGE, Told
@@ -99,23 +99,26 @@ class ScriptsOfTwoNodes(RuleBasedStateMachine):
     def say(self, generation: str, text: str, back: int, *, twice: bool) -> None:
         """An attempt's first text may begin below the end; whose confirmation was lost is said again."""
         told = self.told[generation]
-        store = self.nodes[told.owner].adapter.generations
         if told.sealed:
             with pytest.raises(Sealed):
-                self.runner.run(store.append(self.user, generation, told.attempt, len(told.text), text))
+                self.runner.run(self.append(told.owner, generation, told.attempt, len(told.text), text))
             return
         _, place = told.append(text, at=max(0, len(told.text) - back))
         for _ in range(1 + twice):
-            said = self.runner.run(store.append(self.user, generation, told.attempt, place, text))
+            said = self.runner.run(self.append(told.owner, generation, told.attempt, place, text))
             assert said.length == len(told.text)
 
     @rule(generation=generations, text=TEXTS)
     def say_as_one_that_was_replaced(self, generation: str, text: str) -> None:
         told = self.told[generation]
         if told.attempt > 1 and not told.sealed:
-            store = self.nodes[1 - told.owner].adapter.generations
             with pytest.raises(Fenced):
-                self.runner.run(store.append(self.user, generation, told.attempt - 1, len(told.text), text))
+                self.runner.run(
+                    self.append(1 - told.owner, generation, told.attempt - 1, len(told.text), text)
+                )
+
+    async def append(self, node: int, generation: str, attempt: int, at: int, text: str) -> Appended:
+        return await self.nodes[node].adapter.generations.append(self.user, generation, attempt, at, text)
 
     @rule(generation=generations, node=NODES)
     def switch(self, generation: str, node: int) -> None:

@@ -13,8 +13,9 @@ import pytest
 from server.embedded.openrouter.behaviour import Behaviour, Failure, FailureHow, Insertion
 from server.embedded.openrouter.continuation import GARBAGE
 from server.embedded.services import EmbeddedServices
+from server.metrics import Metrics
 from tests.node.turns import Case, Turn, ask_all, intended, wrong
-from tests.running import MODELS, RunningNode, running_node
+from tests.running import MODELS, RunningNode, new_uuid, of_type, running_node
 from tests.scripted.recording import Frame
 from tests.services import Database
 
@@ -404,3 +405,30 @@ def test_random_chains_of_failures_and_continuations_end_in_the_intended_text(
             await run_table(running, cases, tier=rng.choice(("free", "premium")))
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize("fails", ["first_token", "end"])
+def test_an_answer_ends_though_the_house_itself_is_at_fault(
+    services: EmbeddedServices, database: Database, monkeypatch: pytest.MonkeyPatch, fails: str
+):
+    """I4: every answer ends once, with the text that was shown."""
+    observe = Metrics.observe
+
+    def broken(self: Metrics, name: str, labels: dict[str, str], value: float) -> None:
+        if name == fails:
+            raise RuntimeError("a mistake of the house")
+        observe(self, name, labels, value)
+
+    async def scenario() -> None:
+        monkeypatch.setattr(Metrics, "observe", broken)
+        async with running_node(services, database, **SETTINGS) as running:
+            client = await running.client()
+            running.simulator.script(GOOD)
+            await client.send("message.send", content="hi", client_message_id=new_uuid())
+            finished = await client.wait_for(of_type("generation.finished"))
+            told = (finished["status"], (finished["error"] or {}).get("code"))
+            assert told == {"first_token": ("failed", "internal"), "end": ("completed", None)}[fails]
+            await running.settled()
+            await running.assert_holds(client)
+
+    asyncio.run(scenario())

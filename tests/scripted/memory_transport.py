@@ -16,16 +16,19 @@ from tests.scripted.waiting import DEADLINE_SECONDS
 class MemoryTransport:
     """What the session calls is a transport's; the rest is the client's side.
 
-    `reads` is how many more frames the client takes, `None`: all. `breaks` is raised by the next send.
+    `puts` is how many frames were put without waiting, `reads` how many more the client takes, `None`: all.
+    `breaks` is raised by the next send.
     """
 
     def __init__(self) -> None:
         self.sent: list[Outgoing] = []
+        self.puts = 0
         self.close_code: int | None = None
         self.reads: int | None = None
         self.breaks: Exception | None = None
         self._said: asyncio.Queue[str | bytes | Exception] = asyncio.Queue()
         self._changed = asyncio.Condition()
+        self._telling: list[asyncio.Task[None]] = []
 
     # --- the transport ---------------------------------------------------------------------------
 
@@ -42,6 +45,18 @@ class MemoryTransport:
             self.sent.append(frame)
             self._changed.notify_all()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the client takes everything."""
+        return self.reads is None and self.close_code is None and self.breaks is None
+
+    def put(self, frame: Outgoing) -> None:
+        """Take a frame now."""
+        assert self.ready
+        self.puts += 1
+        self.sent.append(frame)
+        self._telling.append(asyncio.get_running_loop().create_task(self._tell()))
+
     async def receive(self) -> str | bytes:
         """What the client says next."""
         said = await self._said.get()
@@ -56,6 +71,10 @@ class MemoryTransport:
             self._said.put_nowait(TransportClosed())
             async with self._changed:
                 self._changed.notify_all()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     # --- the client ------------------------------------------------------------------------------
 

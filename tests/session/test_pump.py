@@ -17,7 +17,7 @@ from server.adapters.redis import keys
 from server.adapters.redis.scripts import LogWindow
 from server.channels.broker import Arrival, EventArrived
 from server.channels.channel import Channel
-from server.session.cursors import BATCH_BYTES, TurnFilter
+from server.session.cursors import BATCH_BYTES, Outgoing, TurnFilter
 from server.session.outlet import Outlet, TransportClosed
 from server.session.pump import Pump
 from tests.adapters.redis.support import a_client, new_id
@@ -55,6 +55,10 @@ class Client:
     async def is_stuck(self) -> None:
         """A frame waits to be read."""
         await eventually(lambda: self.pump._outlet.stuck_since is not None)
+
+    async def asleep(self) -> None:
+        """Everything was sent, and the pump waits for more."""
+        await eventually(lambda: self.pump._sleeper is not None and not self.pump._sleeper.done())
 
     async def shows(self, generation: str, text: str) -> None:
         await eventually(lambda: self.text(generation) == text)
@@ -107,6 +111,13 @@ async def a_pump(
         with suppress(asyncio.CancelledError):
             await task
         node.hub.detach(user, pump)
+
+
+class TransportThatIsLost(MemoryTransport):
+    """Is found to be closed only by writing to it."""
+
+    def put(self, frame: Outgoing) -> None:
+        raise TransportClosed
 
 
 async def head_of(node: Node, user: str) -> Position:
@@ -621,6 +632,81 @@ def test_a_sync_asked_while_the_store_is_away_is_answered_later(redis_url: str) 
             assert client.kinds()[1:] == ["usage.settled"] * 20 + ["synced"]
 
     on_a_node(redis_url, test, call_seconds=0.4)
+
+
+# --- text, as it arrives ------------------------------------------------------------------------------
+
+
+def test_text_goes_out_with_its_arrival_while_the_client_reads_and_events_take_their_turn(
+    redis_url: str,
+) -> None:
+    async def test(node: Node, author: Author) -> None:
+        async with a_pump(node, author.user) as client:
+            generation = await author.start()
+            await client.transport.frame("generation.started")
+            await client.asleep()
+            for text in ("One ", "two ", "three "):
+                await author.say(generation, text)
+                await client.shows(generation, author.told[generation].text)
+            assert client.transport.puts == 3
+
+            client.transport.stop_reading()
+            await author.say(generation, "four ")
+            await author.switch(generation)
+            await author.say(generation, "five.", at=4)
+            await reaches(client.channel, 2)
+            await client.is_stuck()
+            assert client.transport.puts == 3
+            await client.transport.read_again()
+
+            await author.finish(generation)
+            await client.transport.frame("generation.finished")
+            assert client.kinds() == [
+                *["synced", "generation.started", "delta", "generation.switched", "delta"],
+                "generation.finished",
+            ]
+            assert client.text(generation) == "One five."
+            assert violations(client) == []
+
+    on_a_node(redis_url, test)
+
+
+def test_text_that_is_more_than_a_batch_goes_on_in_the_pumps_own_time(redis_url: str) -> None:
+    async def test(node: Node, author: Author) -> None:
+        async with a_pump(node, author.user) as client:
+            generation = await author.start()
+            await client.transport.frame("generation.started")
+            await client.asleep()
+            text = "".join(chr(0x4E00 + n % 5000) for n in range(3 * BATCH_BYTES))
+
+            await author.say(generation, text)
+
+            await client.shows(generation, text)
+            at_once = sum(len(frame.body) for frame in client.transport.sent[2 : 2 + client.transport.puts])
+            assert 0 < at_once < 2 * BATCH_BYTES
+            assert violations(client) == []
+
+    on_a_node(redis_url, test)
+
+
+def test_a_client_that_is_lost_as_text_arrives_is_nobody_elses_trouble(redis_url: str) -> None:
+    async def test(node: Node, author: Author) -> None:
+        async with (
+            a_pump(node, author.user, transport=TransportThatIsLost()) as lost,
+            a_pump(node, author.user) as other,
+        ):
+            generation = await author.start()
+            for client in (lost, other):
+                await client.transport.frame("generation.started")
+                await client.asleep()
+
+            await author.say(generation, "Hello")
+
+            await other.shows(generation, "Hello")
+            assert "delta" not in lost.kinds()
+            assert node.hub.gaps == 0
+
+    on_a_node(redis_url, test)
 
 
 # --- notices ------------------------------------------------------------------------------------------

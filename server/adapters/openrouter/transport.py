@@ -13,7 +13,7 @@ through aiohttp (httpx-aiohttp). Two things are done directly on aiohttp's respo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 import aiohttp
 import httpx
@@ -73,13 +73,13 @@ class Link:
         self._lost: asyncio.Future[None] | None = None
         self._watch()
 
-    async def read(self) -> bytes:
+    def read(self) -> Awaitable[bytes]:
         """What has arrived, waiting for it if need be; `b""` at the end of the body.
 
         Raises:
-            aiohttp.ClientError, OSError: the connection broke.
+            aiohttp.ClientError, OSError: the connection broke; when awaited.
         """
-        return await self._raw.content.readany()
+        return self._raw.content.readany()
 
     def rest(self) -> bytes:
         """After the connection broke: what had arrived before, and aiohttp would not give any more."""

@@ -116,7 +116,13 @@ class OpenRouter:
             yield [Opened(link.headers.get("x-generation-id"), key.fingerprint)]
             reply = Reply()
             while True:
-                facts = await self._next(link, reply)
+                try:
+                    read = await link.read()
+                except Exception as error:  # noqa: BLE001 - as above
+                    now = self._clock()
+                    facts = [*reply.feed(link.rest(), now), *reply.end(now, broken=_describe(error))]
+                else:
+                    facts = reply.feed(read, self._clock()) if read else reply.end(self._clock())
                 ended = reply.ended
                 if ended:
                     self._settle_down(link, key, facts[-1])
@@ -195,16 +201,6 @@ class OpenRouter:
         # the client would add cookies, redirects and authentication, none of which there are, at the cost of
         # the sending itself
         return Link(await self._transport.handle_async_request(http_request), self._lingering)
-
-    async def _next(self, link: Link, reply: Reply) -> list[UpstreamFact]:
-        try:
-            read = await link.read()
-        except Exception as error:  # noqa: BLE001 - as above
-            now = self._clock()
-            return [*reply.feed(link.rest(), now), *reply.end(now, broken=_describe(error))]
-        if read:
-            return reply.feed(read, self._clock())
-        return reply.end(self._clock())
 
     def _settle_down(self, link: Link, key: Key, end: UpstreamFact) -> None:
         # Before the last facts are handed out: their reader may close the generator on them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from protocol.position import Position
@@ -44,9 +45,11 @@ class RedisGenerationStore:
         fresh, owner, attempt, started_ms = reply
         return Started(bool(fresh), owner.decode(), attempt, started_ms)
 
-    async def append(self, user: str, generation: str, attempt: int, at: int, text: str) -> Appended:
-        """Append text; resolves when the group it went in is confirmed."""
-        return await self._flusher.append(user, generation, attempt, at, text)
+    def append(
+        self, user: str, generation: str, attempt: int, at: int, text: str
+    ) -> asyncio.Future[Appended]:
+        """Append text; done when the group it went in is confirmed."""
+        return self._flusher.append(user, generation, attempt, at, text)
 
     async def switch(
         self,

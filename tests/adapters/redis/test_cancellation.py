@@ -19,6 +19,11 @@ from tests.services import own_services
 
 Call = Callable[[RedisAdapter, GenerationStart], Coroutine[Any, Any, object]]
 
+
+async def append(adapter: RedisAdapter, start: GenerationStart) -> object:
+    return await adapter.generations.append(start.user, start.generation, 1, 0, "text")
+
+
 CALLS: dict[str, Call] = {
     "publish_event": lambda adapter, start: adapter.broker.publish_event(
         start.user, b"{}", kind="notification", key="k"
@@ -27,7 +32,7 @@ CALLS: dict[str, Call] = {
     "snapshot": lambda adapter, start: adapter.broker.snapshot(start.user),
     "heads": lambda adapter, start: adapter.broker.heads([start.user] * 3),
     "start": lambda adapter, start: adapter.generations.start(a_start(user=start.user)),
-    "append": lambda adapter, start: adapter.generations.append(start.user, start.generation, 1, 0, "text"),
+    "append": append,
     "switch": lambda adapter, start: switch(adapter, start, 1),
     "note": lambda adapter, start: adapter.generations.note(start.user, start.generation, 1, b"{}"),
     "request_stop": lambda adapter, start: adapter.generations.request_stop(start.user, start.generation),
