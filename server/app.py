@@ -25,6 +25,7 @@ from server.assembly import Surroundings, build_node
 from server.embedded.neighbours.process import URLS, running_neighbours
 from server.embedded.openrouter.process import running_simulator
 from server.embedded.services import EmbeddedServices, secret
+from server.gateway.http import Http
 from server.gateway.wire import Wire
 from server.node import Node
 from server.settings import Settings
@@ -199,7 +200,7 @@ def http_server(node: Node, *, drain_seconds: float) -> ChatServer:
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
     config = uvicorn.Config(
         node.app,
-        http="httptools",
+        http=Http,
         ws=Wire,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 
 _SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z", re.ASCII)
-_SECURITY = (
+SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"SAMEORIGIN"),
@@ -37,20 +37,34 @@ class RequestId:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         scope["request_id"] = request_id = request_id_of(scope, self._new_id)
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, _signed(send, request_id))
+            return
 
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
                 headers.append((b"x-request-id", request_id.encode()))
-                headers.extend(_SECURITY)
+                headers.extend(SECURITY_HEADERS)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self._app(scope, receive, tagged)
+
+
+def _signed(send: Send, request_id: str) -> Send:
+    """The answer to an upgrade carries the id; what is said on the socket has ids of its own."""
+
+    async def signed(message: Message) -> None:
+        if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+        await send(message)
+
+    return signed
 
 
 class Timing:

@@ -33,7 +33,7 @@ from server.gateway.rest import (
     sessions,
     usage,
 )
-from server.gateway.websocket import WebSocketDoor
+from server.gateway.websocket import NoDoor, WebSocketDoor
 
 PREFIXES = ("/api/chat", "/api/chatbot", "")
 METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
@@ -71,6 +71,7 @@ def build_app(front: Front) -> Starlette:
     for prefix in PREFIXES:
         routes += [Route(prefix + resource.path, resource) for resource in resources]
         routes.append(WebSocketRoute(f"{prefix}/ws", WebSocketDoor(front)))
+    routes.append(WebSocketRoute("/{anywhere:path}", NoDoor()))
     if front.demo_token is not None:
         routes += demo_routes(front)
         routes += page_routes()

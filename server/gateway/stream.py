@@ -7,6 +7,7 @@ its own pump and nothing else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -15,17 +16,22 @@ from sse_starlette import EventSourceResponse
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
+from protocol.codec import encode
 from protocol.codes import ErrorCode
-from protocol.frames import AuthExpiring, Drain, Frame, Heartbeat
+from protocol.frames import AuthExpiring, Drain, Frame, Heartbeat, type_of
 from server.channels.broker import BrokerUnavailable
 from server.conversations.principal import Principal
 from server.gateway.front import Front
+from server.gateway.http import EXTENSION, Http
 from server.session.cursors import Outgoing
 from server.session.machine import error_frame
 from server.session.outlet import Outlet, TransportClosed
 
 _HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _ANNOUNCE_SECONDS = 60.0
+_TOO_SLOW = "The stream was not read for too long; connect again."
+
+log = logging.getLogger(__name__)
 
 
 def encode_event(frame: Outgoing) -> bytes:
@@ -93,9 +99,15 @@ class _StreamResponse(EventSourceResponse):
         self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream until the frames or the client end."""
+        """Stream until the frames or the client end, or until the client has not read for too long."""
         try:
             await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("a reader of a stream cannot keep up")
+            connection: Http | None = scope.get("extensions", {}).get(EXTENSION)
+            if connection is not None:
+                frame = error_frame(ErrorCode.UNAVAILABLE, _TOO_SLOW)
+                connection.end_stream(encode_event(Outgoing(type_of(frame), encode(frame))))
         finally:
             await self._release()
 
@@ -146,6 +158,10 @@ class EventStream:
     def revoked(self) -> None:
         """The user's tokens are void."""
         self.end_with(error_frame(ErrorCode.FORBIDDEN, "The token was revoked."))
+
+    def replaced(self) -> None:
+        """Another session has taken this one's place."""
+        self.end_with(Drain(reconnect_in_ms=0, reason="replaced"))
 
     async def _look_whether_revoked(self) -> None:
         try:
@@ -212,8 +228,6 @@ class EventStream:
                 yield f"retry: {random.randint(2000, 5000)}\n\n".encode()  # noqa: S311
             async for frame in self.transport.frames():
                 yield encode_event(frame)
-        except SendTimeoutError:
-            return
         finally:
             self._front.desk.sessions.remove(self)
             self.transport.abandon()

@@ -15,9 +15,8 @@ from server.conversations.principal import BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal
 from server.gateway.front import Front
 from server.gateway.identity import address_of
-from server.gateway.middleware import request_id_of
 from server.gateway.origins import is_allowed
-from server.gateway.problems import Problem, render
+from server.gateway.problems import Problem, not_found, render
 from server.gateway.wire import EXTENSION, Wire, WireClosed
 from server.session.cursors import Outgoing
 from server.session.machine import error_frame
@@ -104,7 +103,7 @@ class WebSocketDoor:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         await receive()  # websocket.connect
         if not is_allowed(headers.get(b"origin"), headers.get(b"host"), self._front.origins):
-            await _refuse(scope, send, request_id_of(scope, self._front.desk.new_id))
+            await refuse(scope, send, Problem(403, "FORBIDDEN", "Pages of this origin may not connect."))
             return
         offered: list[str] = scope.get("subprotocols", [])
         selected = SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
@@ -153,14 +152,26 @@ class WebSocketDoor:
         return principal
 
 
-async def _refuse(scope: Scope, send: Send, request_id: str) -> None:
-    """Answer the upgrade with a 403; where the server cannot say more, without a problem in it."""
+class NoDoor:
+    """An upgrade of a path where no socket is."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse it."""
+        await receive()  # websocket.connect
+        await refuse(scope, send, not_found("resource"))
+
+
+async def refuse(scope: Scope, send: Send, problem: Problem) -> None:
+    """Answer an upgrade with a problem; where the server cannot say more, with a 403."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return
-    problem = Problem(403, "FORBIDDEN", "Pages of this origin may not connect.")
     refusal = render(problem, HTTPConnection(scope))
-    headers = [*refusal.raw_headers, (b"x-request-id", request_id.encode())]
-    start = {"type": "websocket.http.response.start", "status": refusal.status_code, "headers": headers}
-    await send(start)
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": refusal.status_code,
+            "headers": refusal.raw_headers,
+        }
+    )
     await send({"type": "websocket.http.response.body", "body": bytes(refusal.body)})

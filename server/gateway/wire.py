@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from server.gateway.http import last_answer, too_large
+
 EXTENSION = "atma.wire"
 _LINGER_SECONDS = 10.0
 
@@ -21,6 +23,35 @@ class WireClosed(Exception):  # noqa: N818 - a state of the world, named as one
 
 class Wire(WebSocketsSansIOProtocol):
     """A WebSocket connection; reaches the application as `scope["extensions"]["atma.wire"]`."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; an upgrade with more or longer headers than the library reads is left to us."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(last_answer(too_large()))
+            self.transport.close()
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; text that is no UTF-8 is malformed (4002), and no fault of the house."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.queue.put_nowait({"type": "websocket.receive", "bytes": b""})
+                return
+        super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        """Send; a refusal told in full completes the handshake, which uvicorn would else complain of."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
+    def shutdown(self) -> None:
+        """The server ends; what closes already needs no more."""
+        if not self.transport.is_closing():
+            super().shutdown()
 
     async def run_asgi(self) -> None:
         """Offer this object to the application."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -23,6 +25,7 @@ from tests.scripted.event_stream import EventStreamDecoder, StreamEvent
 from tests.scripted.recording import Frame
 from tests.scripted.sse_client import SseClient, StreamRefusedError
 from tests.scripted.tokens import token_for
+from tests.scripted.waiting import eventually
 from tests.scripted.websocket_client import RecordingClient
 from tests.services import Database
 
@@ -388,3 +391,32 @@ def test_a_generation_that_has_ended_is_that_event_alone_with_its_position_while
             assert rebuilt["message"] == logged["message"]
 
     go(test())
+
+
+def test_a_reader_that_does_not_read_is_ended_in_time_and_is_no_error_of_ours(
+    services: EmbeddedServices, database: Database, caplog: pytest.LogCaptureFixture
+):
+    async def go() -> None:
+        caplog.set_level(logging.INFO, logger="server")
+        async with running_node(services, database, slow_reader_seconds=0.5) as running:
+            client = await running.client()
+            user = client.recording.user
+            with socket.socket() as slow:
+                slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                slow.connect(("127.0.0.1", running.port))
+                token = token_for(user).encode()
+                slow.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % token)
+                running.simulator.script(Behaviour(tokens=("all of it, " * 5000,) * 120))
+                await client.send("message.send", content="much", client_message_id=new_uuid())
+                await client.wait_for(of_type("generation.finished"), 60.0)
+                told = "a reader of a stream cannot keep up"
+                assert await eventually(lambda: told in caplog.text, 60.0)
+                slow.settimeout(30.0)
+                read = await asyncio.to_thread(lambda: b"".join(iter(lambda: slow.recv(1 << 16), b"")))
+            event, data = read.decode().split("\n\n")[-2].split("\n")[-2:]
+            assert event.endswith("event: error")
+            assert json.loads(data.removeprefix("data: "))["code"] == "unavailable"
+            assert read.endswith(b"\r\n0\r\n\r\n")
+        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+    asyncio.run(go())
