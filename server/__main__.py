@@ -98,7 +98,12 @@ def _kind(error: Exception) -> str:
 
 async def _run(settings: Settings) -> int:
     logs.configure(level=settings.log_level, form=settings.log_format, file=settings.log_file)
-    sock = listen(settings.host, settings.port)
+    try:
+        sock = listen(settings.host, settings.port)
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"HOST, PORT: cannot listen at {settings.host}:{settings.port}: {why}", file=sys.stderr)
+        return _USAGE
     with contextlib.closing(sock):
         async with (
             surroundings(settings) as (around, admin_url),
@@ -206,7 +211,7 @@ async def _check(settings: Settings) -> int:
     async with surroundings(settings) as (around, admin_url):
         results = await reach_all(settings, around, admin_url)
     for name, problem in results.items():
-        print(f"{name:<12}{problem or 'ok'}")
+        print(f"{name:<14}{problem or 'ok'}")
     return _FAILED if any(results.values()) else 0
 
 

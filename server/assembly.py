@@ -315,6 +315,7 @@ def build_node(
         kick_outbox=custodian.kick,
         version=VERSION,
         estimate_ms=durations.estimate_ms,
+        is_free=openrouter.catalogue.is_free,
         public_url=_base_of(settings.public_url),
         metrics=metrics.render if settings.enable_metrics else None,
         demo_token=None

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import structlog
 
-_NOISY = ("aiormq", "aio_pika", "httpx", "httpcore", "asyncio")
+_NOISY = ("aiormq", "aio_pika", "httpx", "httpcore", "asyncio", "sse_starlette")
 
 
 def configure(*, level: str, form: str, file: str = "") -> None:

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 3006
     app_env: Literal["development", "production"] = "development"
-    node_id: str = ""
+    node_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{0,64}$")] = ""
     allowed_origins: Strings = ()
     public_url: str = ""
     trusted_proxies: Strings = ()
@@ -243,6 +243,20 @@ class Settings(BaseSettings):
             raise ValueError("must not hold control characters: it is sent as a header")
         return value
 
+    @field_validator("openrouter_api_key")
+    @classmethod
+    def _header_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not all(_SPACE <= ord(each) < _DELETE for each in value.get_secret_value()):
+            raise ValueError("must hold printable ASCII only: it is sent as a header")
+        return value
+
+    @field_validator("db_schema")
+    @classmethod
+    def _own_schema(cls, value: str) -> str:
+        if value.startswith("pg_"):
+            raise ValueError("must not begin with pg_: PostgreSQL keeps such names for itself")
+        return value
+
     @model_validator(mode="after")
     def _together(self) -> Settings:
         mistakes = []
@@ -301,6 +315,8 @@ def load(**overrides: Any) -> Settings:
     """
     try:
         return Settings(**overrides)
+    except UnicodeDecodeError as error:
+        raise SettingsError([f".env: is not UTF-8 (byte {error.start})"]) from error
     except ValidationError as error:
         faults = error.errors(include_input=False)
     mistakes = [line for fault in faults for line in _lines(fault)]

@@ -174,6 +174,7 @@ def test_services_are_what_nodes_can_share_and_check_reaches_them(tmp_path: Path
         assert re.search(r"archive\s+fails", bad.stdout)
         assert re.search(r"PostgreSQL\s+ok", bad.stdout)
         assert re.search(r"assessment\s+ok", bad.stdout)
+        assert re.search(r"notification\s+ok", bad.stdout)
         with running(tmp_path, "run", **shared) as one, running(tmp_path, "run", **shared) as two:
             for node in (one, two):
                 ready = httpx.get(f"http://127.0.0.1:{node.port}/health/ready", trust_env=False)
@@ -199,7 +200,8 @@ def test_a_port_that_is_taken_is_a_clear_refusal(tmp_path: Path):
         other.mkdir()
         refused = command(other, "run", PORT=str(holder.port))
 
-        assert refused.returncode == 1
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"HOST, PORT: cannot listen at 127.0.0.1:{holder.port}: ")
         assert "ddress already in use" in refused.stderr
         assert "Traceback" not in refused.stderr
 

@@ -136,6 +136,15 @@ def test_the_file_is_the_one_in_the_working_directory(monkeypatch: pytest.Monkey
     assert load().node_id == "from-the-file"
 
 
+def test_a_file_that_is_no_text_is_named(given: Any, tmp_path: Path):
+    given({})
+    file = tmp_path / "env"
+    file.write_bytes(b"X_TITLE=\xff\xfe\n")
+    with pytest.raises(SettingsError) as refused:
+        load(_env_file=file)
+    assert refused.value.mistakes == [".env: is not UTF-8 (byte 8)"]
+
+
 # --- what they mean ------------------------------------------------------------------------------
 
 
@@ -227,6 +236,8 @@ _BAD: list[tuple[str, str]] = [
     ("DATABASE_READ_URL", "postgresql://h,i:bad/db"), ("REDIS_URL", "redis://:p@h:notaport"),
     ("REDIS_URL", "redis+sentinel://a:1,b:x/master"), ("RABBITMQ_URL", "amqp://h:70000"),
     ("AUTH_SERVICE_URL", "http://h:bad"), ("PUBLIC_URL", "https://[::1"), ("ARCHIVE_SERVICE_URL", "http://a b/"),
+    ("NODE_ID", "node 1"), ("NODE_ID", "é"), ("NODE_ID", "a{b}"), ("DB_SCHEMA", "pg_chat"),
+    ("OPENROUTER_API_KEY", "kéy"), ("OPENROUTER_API_KEY", "a\tb"),
     ("HTTP_REFERER", "a\nb"), ("X_TITLE", "a\x7f"), ("LOG_FILE", "/nowhere/at/all.log"), ("LOG_FILE", "/"),
 ]  # fmt: skip
 
@@ -239,8 +250,8 @@ def test_a_bad_value_is_refused_by_name(given: Any, name: str, value: str):
 
 def test_every_setting_that_can_be_wrong_is_tried_above():
     free_text = {
-        "HOST", "NODE_ID", "EMBEDDED_DATA_DIR", "DB_HOST", "DB_NAME", "DB_USER", "DB_PASSWORD",
-        "OPENROUTER_API_KEY", "DEFAULT_MODEL", "FALLBACK_MODEL", "EXTRA_FALLBACK_MODELS",
+        "HOST", "EMBEDDED_DATA_DIR", "DB_HOST", "DB_NAME", "DB_USER", "DB_PASSWORD",
+        "DEFAULT_MODEL", "FALLBACK_MODEL", "EXTRA_FALLBACK_MODELS",
         "EMERGENCY_FALLBACK_MODEL", "PREMIUM_MODELS", "EVENTS_EXCHANGE_NAME", "CHAT_QUEUE_NAME",
         # too short ones are refused in production
         "JWT_SECRET", "INTERNAL_SERVICE_KEY",

@@ -16,6 +16,7 @@ from typing import Any
 from server.assessments.events import is_uuid, read_time
 from server.conversations.assessment import Assessment, read_assessment
 from server.conversations.language import Language, language_of
+from server.conversations.wire import iso_time
 
 _DATA = ("test_data", "testData", "assessment_data", "assessmentData")
 _PROFILE = ("test_result", "testResult", "persona_profile", "personaProfile")
@@ -77,7 +78,7 @@ def read_result(document: Any, *, asked: str) -> AssessmentResult:
     language = language_of(_texts(profile, _MAX_DEPTH))
     context_data = {
         "assessment_id": asked.lower(),
-        "assessment_date": None if created is None else created.isoformat(),
+        "assessment_date": None if created is None else iso_time(created),
         "assessment_language": language,
         "test_data": data,
         "test_result": profile,

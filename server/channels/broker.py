@@ -126,7 +126,15 @@ class Revoked:
     user: str
 
 
-Arrival = EventArrived | TextArrived | FrameArrived | Revoked
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """Another session of the user has taken this one's place: it must end."""
+
+    user: str
+    session: str
+
+
+Arrival = EventArrived | TextArrived | FrameArrived | Revoked | Replaced
 
 
 class Broker(Protocol):
@@ -193,7 +201,7 @@ class Presence(Protocol):
     """The user's places for sessions over all nodes (architecture: places belong to a process)."""
 
     async def take(self, user: str, session: str, *, limit: int, replaces: str | None) -> Place:
-        """Take a place for `session`; `replaces` frees that session's place first."""
+        """Take a place for `session`; `replaces` gives it that session's, which is told to end."""
         ...
 
     async def leave(self, user: str, session: str) -> None:

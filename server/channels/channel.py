@@ -20,6 +20,7 @@ from server.channels.broker import (
     EventArrived,
     FrameArrived,
     LogEntry,
+    Replaced,
     RunningGeneration,
     Snapshot,
     TextArrived,
@@ -54,6 +55,10 @@ class Reader(Protocol):
 
     def revoked(self) -> None:
         """The user's tokens are no longer valid."""
+        ...
+
+    def replaced(self, session: str) -> None:
+        """This session has lost its place to another one."""
         ...
 
 
@@ -128,6 +133,9 @@ class Channel:
             case FrameArrived():
                 for reader in self.readers:
                     reader.show(arrival.body)
+            case Replaced(session=session):
+                for reader in tuple(self.readers):
+                    reader.replaced(session)
             case _:  # revoked
                 for reader in tuple(self.readers):
                     reader.revoked()

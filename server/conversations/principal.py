@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEEWAY_SECONDS = 10
+"""How far clocks may differ from the auth service's (REST contract, "Who is asking")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:

@@ -11,11 +11,10 @@ from typing import Any
 
 import jwt
 
-from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.principal import LEEWAY_SECONDS, BadToken, ExpiredToken, Principal
 
 ISSUER = "atma-auth-service"
 AUDIENCE = "atma-services"
-LEEWAY_SECONDS = 10
 _MAX_TOKEN_CHARS = 8192
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 
@@ -85,9 +84,10 @@ def _principal(claims: dict[str, Any]) -> Principal:
     if audience is not None and AUDIENCE not in (audience if isinstance(audience, list) else [audience]):
         raise BadToken
     issued = claims.get("iat")
-    return Principal(
-        user=user,
-        tier="premium" if claims.get("tier") == "premium" else "free",
-        expires_at=float(claims["exp"]),
-        issued_at=float(issued) if isinstance(issued, int | float) else None,
-    )
+    try:
+        expires_at = float(claims["exp"])
+        issued_at = float(issued) if isinstance(issued, int | float) else None
+    except OverflowError as error:
+        raise BadToken from error
+    tier = "premium" if claims.get("tier") == "premium" else "free"
+    return Principal(user=user, tier=tier, expires_at=expires_at, issued_at=issued_at)

@@ -117,6 +117,7 @@ class Front:
     kick_outbox: Callable[[], None]
     version: str
     estimate_ms: Callable[[str], int]
+    is_free: Callable[[str], bool]
     public_url: str = ""
     metrics: Callable[[], bytes] | None = None
     demo_token: Callable[[str | None], dict[str, Any]] | None = None

@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
 
 from server.channels.broker import BrokerUnavailable
-from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.principal import LEEWAY_SECONDS, BadToken, ExpiredToken, Principal
 from server.conversations.refusal import Refusal, unavailable
 from server.gateway.addresses import Network, client_address, subject_of
-from server.gateway.auth import LEEWAY_SECONDS, canonical_uuid
+from server.gateway.auth import canonical_uuid
 from server.gateway.endpoint import Asker, Endpoint, Who
 from server.gateway.front import Front
 from server.gateway.problems import Problem, problem_of, unauthenticated

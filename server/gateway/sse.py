@@ -46,7 +46,7 @@ async def channel_events(
         if not place.granted:
             raise Problem(429, "TOO_MANY_SESSIONS", "Too many sessions are open.", retry_after_ms=30_000)
         stream = EventStream(front, principal)
-        pump = _pump(front, stream, principal)
+        pump = _pump(front, stream, principal, session)
         try:
             channel, snapshot = await desk.hub.attach(principal.user, pump)
         except BaseException:
@@ -130,7 +130,7 @@ class TurnStream:
 
 
 async def generation_events(
-    front: Front, principal: Principal, generation: str, *, at: int, attempt: int
+    front: Front, principal: Principal, generation: str, *, at: int, attempt: int | None
 ) -> Response:
     """`GET /generations/{id}/events`: re-attach to one generation, with text from `at`.
 
@@ -151,7 +151,9 @@ async def generation_events(
         pump.cursors.only = TurnFilter(generation, generation)
         live = channel.texts.get(generation)
         if at and live is not None:
-            pump.cursors.present({generation: TextCursor(attempt=attempt or live.text.attempt, at=at)})
+            pump.cursors.present(
+                {generation: TextCursor(attempt=live.text.attempt if attempt is None else attempt, at=at)}
+            )
     except BaseException:
         front.desk.hub.detach(principal.user, pump)
         raise
@@ -235,9 +237,18 @@ async def known_generation(front: Front, principal: Principal, generation: str) 
         return None
 
 
-def _pump(front: Front, stream: EventStream, principal: Principal) -> Pump:
-    desk = front.desk
-    return Pump(principal.user, stream.outlet, desk.broker, on_revoked=stream.revoked)
+def _pump(front: Front, stream: EventStream, principal: Principal, session: str = "") -> Pump:
+    def replaced(other: str) -> None:
+        if other == session:
+            stream.replaced()
+
+    return Pump(
+        principal.user,
+        stream.outlet,
+        front.desk.broker,
+        on_revoked=stream.revoked,
+        on_replaced=replaced,
+    )
 
 
 def _texts(given: str | None) -> dict[str, TextCursor] | None:

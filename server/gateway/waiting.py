@@ -37,6 +37,9 @@ class EndWaiter:
     def revoked(self) -> None:
         """An accepted request is answered all the same."""
 
+    def replaced(self, session: str) -> None:
+        """It is no session."""
+
     async def wait(self, channel: Channel, head: Position, generation: str) -> GenerationFinished:
         """The end of `generation`, once it comes; `head` is where to read from."""
         epoch, self.offset = head

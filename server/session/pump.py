@@ -28,6 +28,7 @@ class Pump:
         "_awake",
         "_broker",
         "_channel",
+        "_on_replaced",
         "_on_revoked",
         "_outlet",
         "_shown",
@@ -44,10 +45,12 @@ class Pump:
         broker: Broker,
         *,
         on_revoked: Callable[[], None],
+        on_replaced: Callable[[str], None] = lambda _: None,
         only: TurnFilter | None = None,
     ) -> None:
         self.cursors = Cursors("", 0, only=only)
         self._on_revoked = on_revoked
+        self._on_replaced = on_replaced
         self._user = user
         self._outlet = outlet
         self._broker = broker
@@ -92,6 +95,10 @@ class Pump:
     def revoked(self) -> None:
         """The user's tokens are void."""
         self._on_revoked()
+
+    def replaced(self, session: str) -> None:
+        """This session has lost its place."""
+        self._on_replaced(session)
 
     # --- what the session calls ---------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from protocol.frames import Command, Drain, Hello, Welcome
 from server.channels.broker import BrokerUnavailable
 from server.channels.channel import Channel
 from server.conversations.audit import BY_USER, Caller
-from server.conversations.principal import BadToken, ExpiredToken, Principal
+from server.conversations.principal import LEEWAY_SECONDS, BadToken, ExpiredToken, Principal
 from server.conversations.refusal import UNAVAILABLE, Refusal
 from server.session import commands
 from server.session.desk import Desk
@@ -200,7 +200,8 @@ class Session:
 
     async def _authenticated(self, hello: Hello) -> Principal:
         principal = self.principal
-        expired = principal is not None and principal.expires_at <= self.desk.wall()
+        # by the same clock as a token that comes with `hello`
+        expired = principal is not None and principal.expires_at + LEEWAY_SECONDS <= self.desk.wall()
         if hello.token is not None:
             try:
                 principal, expired = self.desk.verify(hello.token), False
@@ -227,7 +228,9 @@ class Session:
                 retry_after_ms=_COME_BACK_MS,
             )
         self.principal = principal
-        pump = Pump(principal.user, self.outlet, desk.broker, on_revoked=self._revoked)
+        pump = Pump(
+            principal.user, self.outlet, desk.broker, on_revoked=self._revoked, on_replaced=self._replaced
+        )
         channel, snapshot = await desk.hub.attach(principal.user, pump)
         self.pump, self._gaps = pump, desk.hub.gaps
         where = continue_from(resume.position if resume else None, snapshot)
@@ -254,6 +257,10 @@ class Session:
 
     def _revoked(self) -> None:
         self._start(self.close(CloseCode.REVOKED))
+
+    def _replaced(self, session: str) -> None:
+        if session == self.id:
+            self._start(self.close(CloseCode.GOING_AWAY))
 
     async def _deliver(self, pump: Pump, channel: Channel) -> None:
         try:

@@ -48,7 +48,7 @@ def test_what_a_conversation_keeps_is_understood_again_and_holds_no_raw_answers(
         "test_result",
     }
     assert kept["assessment_id"] == RESULT
-    assert kept["assessment_date"] == "2026-03-01T08:30:00+00:00"
+    assert kept["assessment_date"] == "2026-03-01T08:30:00.000Z"
 
 
 def test_the_oldest_wrapper_may_hold_the_profile_too():

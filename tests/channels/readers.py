@@ -11,6 +11,7 @@ class ReaderThatCounts:
         self.woken = 0
         self.notices: list[bytes] = []
         self.revocations = 0
+        self.replacements: list[str] = []
 
     def wake(self) -> None:
         self.woken += 1
@@ -20,3 +21,6 @@ class ReaderThatCounts:
 
     def revoked(self) -> None:
         self.revocations += 1
+
+    def replaced(self, session: str) -> None:
+        self.replacements.append(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -283,6 +284,27 @@ def test_a_session_too_many_is_closed_and_its_place_is_free_for_whoever_replaces
     go(test())
 
 
+def test_whoever_replaces_sessions_that_live_has_no_more_of_them(node: RunningNode):
+    """quality.md: limits are not got round by many sockets."""
+
+    async def test() -> None:
+        user = new_uuid()
+        async with contextlib.AsyncExitStack() as stack:
+            sessions = [await stack.enter_async_context(a_session(node, user)) for _ in range(3)]
+            for _ in range(4):
+                replaced = sessions.pop()
+                session = replaced.recording.heard[0].frame["session"]
+                sessions.append(await stack.enter_async_context(a_session(node, user, session=session)))
+                assert await replaced.wait_end() == 1001
+            for each in sessions:
+                assert (await each.send("ping"))["type"] == "pong"
+            async with a_socket(node, user=user) as fourth:
+                await fourth.hello()
+                await refused(fourth, "rate_limited", 4010)
+
+    go(test())
+
+
 # --- frames ---------------------------------------------------------------------------------------
 
 
@@ -372,6 +394,10 @@ def test_a_binary_frame_closes_4002_and_so_does_the_tenth_bad_one_once_it_is_ans
     async def test() -> None:
         async with a_session(node) as client:
             await client.say_raw(b'{"type":"ping"}')
+            assert await client.wait_end() == 4002
+
+        async with a_session(node) as client:
+            await client.say_raw(b'{"type":"ping\xff"}', text=True)
             assert await client.wait_end() == 4002
 
         async with a_session(node) as client:

@@ -121,11 +121,11 @@ class RecordingClient(Listener):
         await self.say_raw(json.dumps(command))
         return str(command["id"])
 
-    async def say_raw(self, data: str | bytes) -> None:
-        """Send this and record nothing."""
+    async def say_raw(self, data: str | bytes, *, text: bool | None = None) -> None:
+        """Send this and record nothing; bytes may be sent as what is no text."""
         assert self._connection is not None, "connect first"
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await self._connection.send(data)
+            await self._connection.send(data, text=text)
 
     async def answer(self, command: str, within: float = DEADLINE_SECONDS, *, since: int = 0) -> Frame:
         """The answer to the command with this id."""

@@ -55,6 +55,9 @@ class ReaderThatIsCut:
     def revoked(self) -> None:
         """There are no tokens."""
 
+    def replaced(self, session: str) -> None:
+        """There are no places."""
+
     # --- what the pump does --------------------------------------------------------------------
 
     def connect(self) -> None:

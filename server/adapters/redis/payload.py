@@ -7,12 +7,13 @@ without decoding JSON:
 * `t <generation> <attempt> <attempt before> <at> <length> <UTF-8>` text
 * `f <JSON>` an ephemeral frame
 * `r` the user's tokens are revoked
+* `x <session>` another session has this one's place
 * `stop <user> <generation>` on a node's channel
 """
 
 from __future__ import annotations
 
-from server.channels.broker import Arrival, EventArrived, FrameArrived, Revoked, TextArrived
+from server.channels.broker import Arrival, EventArrived, FrameArrived, Replaced, Revoked, TextArrived
 
 REVOKED = b"r"
 
@@ -41,6 +42,8 @@ def arrival(user: str, payload: bytes) -> Arrival:
         return FrameArrived(user, payload[2:])
     if payload == REVOKED:
         return Revoked(user)
+    if tag == b"x ":
+        return Replaced(user, payload[2:].decode())
     raise ValueError(f"an unknown payload of {len(payload)} bytes")
 
 

@@ -45,7 +45,7 @@ class RedisPresence:
                 await self._scripts.call_many(
                     "take_place",
                     [
-                        ([keys.places(user)], [session, self._process, 0, "", _PLACE_MS])
+                        ([keys.places(user)], [session, self._process, 0, "", _PLACE_MS, keys.channel(user)])
                         for session, user in held.items()
                     ],
                 )
@@ -86,14 +86,15 @@ class RedisPresence:
 
     async def _take(self, user: str, session: str, *, limit: int, replaces: str | None) -> Place:
         names = [keys.places(user)]
-        args = (session, self._process, limit or _MANY, replaces or "", _PLACE_MS)
+        after = (replaces or "", _PLACE_MS, keys.channel(user))
+        args = (session, self._process, limit or _MANY, *after)
         granted, taken, *holders = await self._scripts.call("take_place", names, args)
         if granted:
             return Place(granted=True, taken=taken)
         others = [holder.decode() for holder in holders if holder.decode() != self._process]
         dead = [each for each in others if not await self._scripts.command("EXISTS", keys.process(each))]
         if dead or not limit:
-            args = (session, self._process, limit, "", _PLACE_MS)
+            args = (session, self._process, limit, *after)
             granted, taken, *_ = await self._scripts.call("take_place", names, [*args, *dead])
         return Place(granted=bool(granted), taken=taken)
 

@@ -24,7 +24,7 @@ class Cursor(msgspec.Struct, frozen=True):
     """How much of the text the client holds, in code points, and which attempt last changed it."""
 
     at: Annotated[int, msgspec.Meta(ge=0)] = 0
-    attempt: Annotated[int, msgspec.Meta(ge=0)] = 0
+    attempt: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 async def show(front: Front, asked: Asked[Nothing, Nothing]) -> Response:

@@ -139,6 +139,10 @@ async def _answer_turn(
         return await _stream(front, principal, accept)
     if prefers(request, "respond-async"):
         accepted = await _accepted(accept)
+        if accepted.duplicate:
+            finished = await finished_generation(front, principal, accepted.generation.id)
+            if finished is not None:
+                return _ended(front, accepted, finished, regenerated=regenerated)
         return _still_streaming(front, request, accepted)
     return await _wait(front, request, principal, accept, regenerated=regenerated)
 
@@ -217,7 +221,9 @@ def _ended(front: Front, accepted: Accepted, finished: GenerationFinished, *, re
         "status": finished.status,
         "generation": finished.generation,
         "processing_time_ms": finished.processing_time_ms,
-        "is_free_model": bool(finished.message and finished.message.metadata.get("is_free_model")),
+        "is_free_model": bool(finished.message.metadata.get("is_free_model"))
+        if finished.message is not None
+        else front.is_free(finished.model),
         "model": finished.model,
         "estimated_response_time": front.estimate_ms(finished.model),
     }

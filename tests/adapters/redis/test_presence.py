@@ -10,9 +10,10 @@ import pytest
 
 from server.adapters.redis import keys
 from server.adapters.redis.adapter import RedisAdapter
-from server.channels.broker import BrokerUnavailable, Place
+from server.channels.broker import Arrival, BrokerUnavailable, Place, Replaced
 from tests.adapters.cancelling import cancelled_at_every_await
 from tests.adapters.redis.support import a_client, an_adapter, new_id
+from tests.scripted.waiting import eventually
 from tests.services import own_services
 
 
@@ -58,7 +59,27 @@ def test_a_session_that_replaces_another_needs_no_place_more(redis_url: str) -> 
             assert await two.presence.take(user, "c", limit=2, replaces="a") == Place(granted=True, taken=2)
             assert await taken(redis_url, user) == {"b", "c"}
             assert not (await one.presence.take(user, "d", limit=2, replaces="a")).granted, "a is gone"
+            assert not (await one.presence.take(user, "d", limit=1, replaces="b")).granted
+            assert await taken(redis_url, user) == {"b", "c"}, "whoever was not replaced keeps its place"
             assert (await one.presence.take(user, "c", limit=2, replaces=None)).granted, "it has a place"
+
+    asyncio.run(scenario())
+
+
+def test_who_is_replaced_is_told_on_every_node(redis_url: str) -> None:
+    async def scenario() -> None:
+        user = new_id()
+        async with a_living_adapter(redis_url) as one, a_living_adapter(redis_url) as two:
+            told: list[Arrival] = []
+            one.subscription.on_arrival(told.append)
+            await one.subscription.subscribe(user)
+            await one.presence.take(user, "a", limit=2, replaces=None)
+
+            await two.presence.take(user, "b", limit=2, replaces="nobody")
+            await two.presence.take(user, "c", limit=2, replaces="a")
+
+            await eventually(lambda: told)
+            assert told == [Replaced(user, "a")]
 
     asyncio.run(scenario())
 
