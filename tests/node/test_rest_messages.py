@@ -190,19 +190,6 @@ def test_whoever_does_not_wait_is_told_where_to_follow(node: RunningNode, prefix
         assert frames[-1]["message"]["content"] == "In time."
 
 
-def test_who_asks_again_for_what_has_ended_is_answered_though_it_would_not_wait(
-    node: RunningNode, api: httpx.Client, place: str
-):
-    node.simulator.script(Behaviour(text="All of it."), match=conversation_of(place))
-    order = {"content": conversation_of(place), "client_message_id": new_uuid()}
-    waited = api.post(place, json=order)
-
-    again = api.post(place, json=order, headers=ASYNC)
-
-    assert again.status_code == 200
-    assert again.json() == waited.json()
-
-
 def test_a_stream_has_the_frames_of_the_turn_and_ends_with_it(
     node: RunningNode, api: httpx.Client, place: str
 ):

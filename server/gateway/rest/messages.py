@@ -139,10 +139,6 @@ async def _answer_turn(
         return await _stream(front, principal, accept)
     if prefers(request, "respond-async"):
         accepted = await _accepted(accept)
-        if accepted.duplicate:
-            finished = await finished_generation(front, principal, accepted.generation.id)
-            if finished is not None:
-                return _ended(front, accepted, finished, regenerated=regenerated)
         return _still_streaming(front, request, accepted)
     return await _wait(front, request, principal, accept, regenerated=regenerated)
 
