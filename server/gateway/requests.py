@@ -23,6 +23,7 @@ from server.gateway.problems import Problem, invalid
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_WHITE_SPACE = b" \t\r\n"  # what JSON takes for it (RFC 8259), and nothing else
 _AND_CLOSE = {"Connection": "close"}
 _KEY_CHARS = 255
 _KEY_NAMESPACE = uuid.UUID("6f1a63a5-3f0e-4d5c-9c35-0c2c1b0f8f5e")
@@ -57,7 +58,7 @@ async def read_body(
         raise Problem(
             400, "VALIDATION_ERROR", "The body did not come in time.", headers=_AND_CLOSE
         ) from error
-    if optional and not raw.strip():
+    if optional and not raw.strip(_WHITE_SPACE):
         raw = b"{}"
     elif not _is_json(request):
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json, not compressed.")

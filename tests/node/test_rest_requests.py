@@ -89,6 +89,16 @@ def test_a_body_of_another_kind_is_415(api: httpx.Client, headers: dict[str, str
     problem(refused, 415, "UNSUPPORTED_MEDIA_TYPE")
 
 
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"", 201), (b" \t\r\n", 201), (b"\x0b", 400), (b"\x0c\n", 400)]
+)
+def test_only_what_json_takes_for_white_space_is_an_absent_body(api: httpx.Client, body: bytes, status: int):
+    """RFC 8259, 2."""
+    answer = api.post("/conversations", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "text/json"])
 def test_json_is_json_however_it_is_written(api: httpx.Client, kind: str):
     made = api.post("/conversations", content=b'{"title": "x"}', headers={"Content-Type": kind})
