@@ -246,7 +246,9 @@ class Settings(BaseSettings):
     @field_validator("openrouter_api_key")
     @classmethod
     def _header_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not all(_SPACE <= ord(each) < _DELETE for each in value.get_secret_value()):
+        # a secret read from a file often ends with a line break, which is taken off
+        keys = [] if value is None else [key.strip() for key in value.get_secret_value().split(",")]
+        if not all(_SPACE <= ord(each) < _DELETE for key in keys for each in key):
             raise ValueError("must hold printable ASCII only: it is sent as a header")
         return value
 

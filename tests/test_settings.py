@@ -196,6 +196,10 @@ def test_an_address_in_any_sound_form_is_taken(given: Any, name: str, value: str
     assert (held if isinstance(held, str) else held.get_secret_value()) == value
 
 
+def test_keys_may_stand_apart_and_end_with_a_line_break(given: Any):
+    assert given({"OPENROUTER_API_KEY": "sk-one, sk-two\n"}).openrouter_keys == ("sk-one", "sk-two")
+
+
 def test_zero_switches_a_limit_off(given: Any):
     limits = [name for name in _NAMES if name.startswith(("RATE_LIMIT", "FREE_MODEL", "API_RATE", "MAX_"))]
     counted = set(limits) - {"MAX_TOKENS", "MAX_ATTEMPTS"}
