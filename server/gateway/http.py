@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.requests import HTTPConnection
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.gateway.middleware import SECURITY_HEADERS
 from server.gateway.problems import Problem, render
@@ -30,9 +30,10 @@ class Http(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_head = True
-        self._head_bytes = 0  # received of a head that is not complete
+        self._in_head = False
         self._head_size = 0  # of what was understood of it
+        self._unreported = 0  # bytes of which the parser has told nothing yet
+        self._running: RequestResponseCycle | None = None
         self._late: asyncio.TimerHandle | None = None
         self._refused = False
         self._thrown_away = 0
@@ -54,20 +55,20 @@ class Http(HttpToolsProtocol):
             if self._thrown_away > _MOST_BYTES:
                 self.transport.abort()
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_answering():
             self._await_head()
+        # a head, a trailer or the extension of a chunk may have no end, and the parser collects it
+        self._unreported += len(data)
         super().data_received(data)
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(too_large())
+        if self._unreported > HEAD_BYTES:
+            self._refuse(too_large())
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         self.scope["extensions"] = cast("Any", {EXTENSION: self})
         self._in_head = True
-        self._head_bytes = self._head_size = 0
+        self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
@@ -81,9 +82,19 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._unreported = False, 0
         self._forget_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._unreported = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there, to its end."""
+        self._unreported = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, or not HTTP that is spoken here."""
@@ -97,9 +108,10 @@ class Http(HttpToolsProtocol):
 
         The connection is cut when they have not left in time.
         """
-        cycle = self.cycle
+        cycle = self._running
         if self.transport.is_closing() or cycle is None or cycle.response_complete:
             return
+        self.pipeline.clear()
         cycle.disconnected = True  # the application need not say more
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last) if cycle.chunked_encoding else last)
         self.transport.close()
@@ -121,7 +133,7 @@ class Http(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._late = None
-        if self._head_bytes:
+        if self._in_head:
             self._refuse(
                 Problem(HTTPStatus.REQUEST_TIMEOUT, "VALIDATION_ERROR", "The request did not come in time.")
             )
@@ -129,7 +141,7 @@ class Http(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer, unless another answer is on its way, and close.
+        """Answer and close; a request before it that is whole, or being answered, is answered to its end.
 
         What still comes is thrown away for a while: closing on unread bytes would reset the connection, and
         the client might never read why.
@@ -138,10 +150,27 @@ class Http(HttpToolsProtocol):
             return
         self._refused = True
         self._forget_head()
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(last_answer(problem))
+        self.pipeline.clear()
+        cycle = self._running
+        if cycle is not None and self._is_answering():
+            cycle.keep_alive = False
+            self.cycle = cycle  # uvicorn tells this one that the client is gone
+            if cycle.response_started or not cycle.more_body:
+                return
+            # its body cannot be read: the application is told that the client is gone
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.transport.write(last_answer(problem))
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        self.loop.call_later(_LINGER_SECONDS + _READ_ON_SECONDS, self.transport.abort)
+
+    def _is_answering(self) -> bool:
+        return self._running is not None and not self._running.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
 
 def too_large() -> Problem:

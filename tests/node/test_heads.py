@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +15,8 @@ import pytest
 from server.embedded.services import EmbeddedServices
 from server.gateway import http
 from tests.node.rest import serving
-from tests.running import RunningNode
+from tests.running import RunningNode, new_uuid
+from tests.scripted.tokens import token_for
 from tests.services import Database
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
@@ -158,3 +161,59 @@ def test_an_upgrade_from_a_foreign_page_is_refused_and_no_error_of_ours(
     answer.assert_problem(403)
     assert answer.body["request_id"] == "mine"
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+# --- one request behind another ---------------------------------------------------------------
+
+
+def statuses(raw: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1\.1 (\d{3}) ", raw)
+
+
+def test_requests_before_half_a_head_are_all_answered(node: RunningNode):
+    whole = (LIVE + b"X-Fill: " + b"x" * 200 + b"\r\n\r\n") * 300
+    assert statuses(asyncio.run(exchange(node, whole + LIVE)))[:300] == [b"200"] * 300
+
+
+def test_a_long_body_before_half_a_head_is_answered(node: RunningNode):
+    body = b'{"title": "%b"}' % (b" " * 100_000)
+    post = b"POST /conversations HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert statuses(asyncio.run(exchange(node, post + body + b"GET /heal")))[:1] == [b"401"]
+
+
+def test_garbage_behind_a_request_leaves_it_its_answer(node: RunningNode, caplog: pytest.LogCaptureFixture):
+    assert statuses(asyncio.run(exchange(node, LIVE + b"\r\n\x00\x01\x02 nonsense\r\n\r\n"))) == [b"200"]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+CHUNKED = b"POST /conversations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [([b"ZZ\r\n"], 400), ([b"5;", *[b"e" * 10_000] * 20], 431)],
+    ids=["no size", "endless extension"],
+)
+def test_a_body_that_cannot_be_read_is_told(
+    node: RunningNode, pieces: list[bytes], status: int, caplog: pytest.LogCaptureFixture
+):
+    token = b"Authorization: Bearer %b\r\n\r\n" % token_for(new_uuid()).encode()
+    ask(node, CHUNKED[:-2] + token, *pieces).assert_problem(status)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("head", [CHUNKED, CHUNKED.replace(b"/conversations", b"/nowhere")])
+def test_a_trailer_without_end_is_not_collected(node: RunningNode, head: bytes):
+    async def go() -> None:
+        async with asyncio.timeout(60):
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+            writer.write(head + b"2\r\n{}\r\n0\r\nX: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(64):
+                    writer.write(b"a" * (1 << 20))
+                    await writer.drain()
+                await reader.read()
+            assert writer.transport.is_closing() or reader.at_eof()
+            writer.transport.abort()
+
+    asyncio.run(go())
