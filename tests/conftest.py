@@ -144,7 +144,7 @@ def database_url(database: Database) -> str:
 @pytest.fixture(scope="session")
 def rabbitmq_url(pytestconfig: pytest.Config) -> Iterator[str]:
     # The address alone: after a restart the queues of a RabbitMQ before 4.1 may be without a process for
-    # good (rabbitmq-server issue 4512), so a test that restarts one has one of its own.
+    # good (rabbitmq/rabbitmq-server#4512), so a test that restarts one has one of its own.
     with running_rabbitmq() as broker:
         pytestconfig.stash[_BROKER] = broker
         yield broker.url

@@ -60,9 +60,9 @@ class StreamTransport:
     ready = False
     """A response takes its frames when it comes round to it."""
 
-    def put(self, frame: Outgoing) -> None:
+    def put(self, frame: Outgoing) -> None:  # noqa: ARG002 - the port's signature
         """Nothing can be written without waiting."""
-        raise NotImplementedError
+        raise RuntimeError("a response is never ready")
 
     async def receive(self) -> str | bytes:
         """An event stream brings nothing from the client."""
